@@ -1,0 +1,59 @@
+# make run    start the provider with the factorial example on an embedded NATS server
+# make test   install what the tests need, check the house rules, run the suite
+# make bench  calls per second and CPU per call, beside raw nats-py
+# make docs   write .env.example and docs/configuration.md again from the settings
+# make lock   resolve pyproject.toml afresh into the two lock files
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# More than cores: most tests wait for the processes they started.
+TEST_PROCESSES ?= 6
+
+.PHONY: run test check bench docs lock clean
+.DELETE_ON_ERROR:
+
+run: $(VENV)/.installed
+	@exec $(BIN)/provider run --embedded-nats --dispatch dispatch_examples/factorial/dispatch.py
+
+test: check
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/call.py
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m provider.settings_docs .env.example docs/configuration.md
+
+lock: $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet 'uv>=0.9,<1'
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --upgrade \
+		--custom-compile-command 'make lock' pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --upgrade \
+		--custom-compile-command 'make lock' --group dev pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "The provider needs Python 3.11 or newer; $(PYTHON) is older or missing. Say which one to use: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python requirements.lock pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

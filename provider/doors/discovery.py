@@ -1,0 +1,158 @@
+"""Being found: the verbs PING, INFO and STATS of the NATS service convention (ADR-32).
+
+The rule of this file: every answer is computed when it is asked for. Nine subjects: each verb for
+all services, for this name, and for this instance. nats-py's own micro service loses calls when it
+stops and cannot reset its counters, so the verbs are ours; the calls are the NATS door's.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from provider import __version__
+from provider.doors.subscriptions import drain, settle
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+    from provider.doors.nats import Endpoint, NatsDoor
+    from provider.host.admission import Admission
+    from provider.host.fleet import Fleet
+    from provider.wire.address import Address
+
+DESCRIPTION = "Python functions, called by operation name"
+
+
+class Discovery:
+    """Answers the service verbs.
+
+    Args:
+        client: connected.
+        door: whose endpoints are told of.
+        fleet: asked whether it is ready.
+        admission: asked for its numbers.
+        address: the subjects.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        door: NatsDoor,
+        fleet: Fleet,
+        admission: Admission,
+        address: Address,
+    ) -> None:
+        self._client = client
+        self._door = door
+        self._fleet = fleet
+        self._admission = admission
+        self._address = address
+        self._started = datetime.now(UTC)
+        self._subscriptions: list[Subscription] = []
+        self.id = secrets.token_hex(11)
+
+    async def open(self) -> None:
+        """Subscribe to the nine subjects."""
+        for verb, answer in (("PING", self.ping), ("INFO", self.info), ("STATS", self.stats)):
+            for tail in ("", f".{self._address.name}", f".{self._address.name}.{self.id}"):
+                self._subscriptions.append(
+                    await self._client.subscribe(f"$SRV.{verb}{tail}", cb=_answering(answer))
+                )
+        await settle(self._client)
+
+    async def close(self) -> None:
+        """Stop being found."""
+        await drain(self._client, self._subscriptions)
+
+    def ping(self) -> dict[str, Any]:
+        """Who is there."""
+        return self._identity("io.nats.micro.v1.ping_response")
+
+    def info(self) -> dict[str, Any]:
+        """What can be called, and how."""
+        return {
+            **self._identity("io.nats.micro.v1.info_response"),
+            "description": DESCRIPTION,
+            "endpoints": [
+                {
+                    "name": endpoint.name,
+                    "subject": endpoint.subject,
+                    "queue_group": endpoint.queue,
+                    "metadata": {},
+                }
+                for endpoint in self._endpoints()
+            ],
+        }
+
+    def stats(self) -> dict[str, Any]:
+        """How it goes. Times are in nanoseconds, as ADR-32 has them."""
+        status = self.status()
+        return {
+            **self._identity("io.nats.micro.v1.stats_response"),
+            "started": self._started.isoformat().replace("+00:00", "Z"),
+            "endpoints": [
+                {
+                    "name": endpoint.name,
+                    "subject": endpoint.subject,
+                    "queue_group": endpoint.queue,
+                    "num_requests": endpoint.requests,
+                    "num_errors": endpoint.errors,
+                    "last_error": endpoint.last_error,
+                    "processing_time": int(endpoint.seconds * 1e9),
+                    "average_processing_time": int(endpoint.seconds * 1e9)
+                    // max(1, endpoint.requests),
+                    "data": status,
+                }
+                for endpoint in self._endpoints()
+            ],
+        }
+
+    def status(self) -> dict[str, Any]:
+        """Whether calls are served, and why not; the numbers of the house."""
+        fleet, admission, link = self._fleet, self._admission, self._fleet.link
+        reason = fleet.broken or ("" if fleet.ready else "no worker is ready")
+        return {
+            "ready": fleet.ready,
+            "reason": reason,
+            "reload_error": fleet.reload_error,
+            "worker": None
+            if link is None
+            else {"pid": link.pid, "state": link.state.value, "python": link.hello.get("python")},
+            "open": admission.open,
+            "accepted": admission.accepted,
+            "answered": admission.answered,
+            "errors": dict(admission.errors),
+            "unanswerable": self._door.unanswerable,
+            "unsent": self._door.unsent,
+            "reloads": fleet.reloads,
+            "restarts": fleet.restarts,
+        }
+
+    def _endpoints(self) -> tuple[Endpoint, Endpoint]:
+        return self._door.native, self._door.by_subject
+
+    def _identity(self, kind: str) -> dict[str, Any]:
+        link = self._fleet.link
+        return {
+            "type": kind,
+            "name": self._address.name,
+            "id": self.id,
+            "version": __version__,
+            "metadata": {
+                "lattice": self._address.lattice,
+                "python": str(link.hello.get("python", "")) if link is not None else "",
+            },
+        }
+
+
+def _answering(answer: Any) -> Any:
+    async def on_message(message: Msg) -> None:
+        if message.reply:
+            await message.respond(json.dumps(answer()).encode())
+
+    return on_message

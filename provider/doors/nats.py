@@ -1,0 +1,388 @@
+"""The NATS door: messages in, answers out.
+
+The rule of this file: nothing here waits, and nothing makes a task. A message becomes a `Call`
+where it is read, its answer is kept until the burst of answers it came in has ended, and then all
+of them are sent with one write.
+
+Two ways to call (docs/protocol.md): a native request on the lattice subject, and by subject, where
+the last tokens are the operation and the body is the argument, in CBOR or JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import cbor2
+import nats.errors
+
+from provider.burst_client import BurstClient, hpub, pub
+from provider.doors.subscriptions import PATIENCE, settle
+from provider.errors import BadRequest, BadResult, CallError, TooLarge, clip
+from provider.host.call import Call
+from provider.telemetry import logs
+from provider.wire.address import RPC_QUEUE, SERVICE_QUEUE, Address
+from provider.wire.envelope import (
+    MAX_ID,
+    RequestReader,
+    check_operation,
+    error_answer,
+    error_answer_json,
+    error_headers,
+    result_answer,
+)
+from provider.wire.frames import Encoding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nats.aio.subscription import Subscription
+
+    from provider.host.path import CallPath
+    from provider.wire.values import Values
+
+TIMEOUT_HEADER = "Provider-Timeout-Ms"
+ID_HEADER = "Provider-Request-Id"
+_CONTENT_TYPE = "Content-Type"
+_JSON = "application/json"
+_CBOR_TYPES = frozenset({"application/cbor", "application/octet-stream"})
+_MOST_OF_HEADERS = 2_200
+"""Most bytes of the headers of an error answer; they count towards max_payload."""
+_AROUND = 1_000
+"""Most bytes of what stands around the message in an error answer: keys, id, class, code."""
+
+_AROUND_RESULT = len(result_answer(b""))
+"""Bytes of an answer around its result, when there is no id."""
+_CBOR, _ABSENT = int(Encoding.CBOR), int(Encoding.ABSENT)
+_log = logs.get_logger(component="nats_door")
+
+
+class Endpoint:
+    """One subscription and its numbers, as ADR-32 counts them.
+
+    Attributes:
+        name: of the endpoint, `[A-Za-z0-9_-]+`.
+        subject: subscribed to.
+        queue: queue group.
+        requests: messages received.
+        errors: answers that were errors.
+        last_error: code and text of the newest one.
+        seconds: from message to answer, summed.
+    """
+
+    __slots__ = ("errors", "last_error", "name", "queue", "requests", "seconds", "subject")
+
+    def __init__(self, name: str, subject: str, queue: str) -> None:
+        self.name = name
+        self.subject = subject
+        self.queue = queue
+        self.requests = 0
+        self.errors = 0
+        self.last_error = ""
+        self.seconds = 0.0
+
+
+class NatsDoor:
+    """Answers calls that come over one NATS connection.
+
+    Args:
+        client: connected.
+        path: takes the calls.
+        address: the subjects.
+        values: reads what stands around the payloads.
+        max_message: most bytes of a message, either way; 0 for whatever the server lets through.
+    """
+
+    def __init__(
+        self,
+        client: BurstClient,
+        path: CallPath,
+        address: Address,
+        values: Values,
+        *,
+        max_message: int = 0,
+    ) -> None:
+        self._client = client
+        self._path = path
+        self._values = values
+        self._reader = RequestReader(values)
+        self._max_message = max_message
+        self._prefix = len(address.operations) + 1
+        self.native = Endpoint("native", address.rpc, RPC_QUEUE)
+        self.by_subject = Endpoint("operations", f"{address.operations}.>", SERVICE_QUEUE)
+        self._subscriptions: list[Subscription] = []
+        self._burst = path.burst
+        self._out: list[bytes] = []
+        self._most = 0
+        """Bytes of the largest answer, as it was when `_out` was empty."""
+        self.unanswerable = 0
+        """Answers dropped because the caller gave no reply subject."""
+        self.unsent = 0
+        """Answers NATS did not take."""
+
+    @property
+    def waiting(self) -> int:
+        """Answers that have not been handed to NATS."""
+        return len(self._out)
+
+    async def open(self) -> None:
+        """Subscribe. When this returns, calls arrive."""
+        self._path.burst.at_end(self._send)
+        for endpoint, take in (
+            (self.native, self._take_native),
+            (self.by_subject, self._take_by_subject),
+        ):
+            self._subscriptions.append(
+                await self._client.subscribe_directly(endpoint.subject, endpoint.queue, take)
+            )
+        # Without this a call sent at once may find nobody there.
+        await settle(self._client)
+
+    async def stop_listening(self) -> None:
+        """Take no more messages; those already delivered are still accepted."""
+        ending, self._subscriptions = self._subscriptions, []
+        if not self._client.is_connected:
+            return
+        # A server that leaves in the middle of it takes along what it had not delivered.
+        with contextlib.suppress(nats.errors.Error):
+            for subscription in ending:
+                await self._client.unsubscribe_directly(subscription)
+            await settle(self._client)
+
+    async def close(self) -> None:
+        """Send what is left and end."""
+        self._send()
+        if self._client.is_connected:
+            # A server that is silent must not keep us: what can be sent has been written.
+            with contextlib.suppress(nats.errors.Error):
+                await self._client.flush(PATIENCE)
+
+    # --- in --------------------------------------------------------------------------------------
+
+    def _take_native(
+        self, _subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> None:
+        now = monotonic()
+        self.native.requests += 1
+        path = self._path
+        try:
+            if 0 < self._max_message < len(data):
+                raise self._message_too_large(len(data))
+            operation, payload, request_id, timeout_ms, stream = self._reader.read(data)
+            if stream:
+                raise BadRequest("streamed answers are not offered; leave stream out")
+            if timeout_ms is not None:
+                deadline = path.deadline(timeout_ms / 1000, now)
+            elif headers:
+                deadline = path.deadline(_timeout(headers), now)
+            else:
+                deadline = now + path.patience
+        except CallError as error:
+            self._answer_error(_Asked(reply, self.native, error_answer, now), error)
+            return
+        if payload is None:
+            payload, encoding = b"", _ABSENT
+        else:
+            encoding = _CBOR
+        context: bytes | tuple[bytes, bytes] = reply
+        name, answer = "", self._answer_shortly
+        if request_id:
+            context = reply, request_id
+            name, answer = _text_of(request_id), self._answer_native
+        path.submit(Call(operation, payload, encoding, deadline, answer, context, name, now))
+
+    def _take_by_subject(
+        self, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> None:
+        now = monotonic()
+        self.by_subject.requests += 1
+        headers = headers or {}
+        content_type = _header(headers, _CONTENT_TYPE) or ""
+        content_type = content_type.partition(";")[0].strip().lower()
+        is_json = content_type == _JSON
+        asked = _Asked(reply, self.by_subject, error_answer_json if is_json else error_answer, now)
+        try:
+            if 0 < self._max_message < len(data):
+                raise self._message_too_large(len(data))
+            if content_type and not is_json and content_type not in _CBOR_TYPES:
+                raise BadRequest(
+                    f"Content-Type {content_type!r:.80} is not spoken here; send "
+                    "application/cbor or application/json"
+                )
+            operation = check_operation(subject.decode("utf-8", "replace")[self._prefix :])
+            deadline = self._path.deadline(_timeout(headers), now)
+        except CallError as error:
+            self._answer_error(asked, error)
+            return
+        if is_json:
+            encoding = Encoding.JSON if data else Encoding.JSON_ABSENT
+        else:
+            encoding = Encoding.CBOR if data else Encoding.ABSENT
+        name = (_header(headers, ID_HEADER) or "")[:MAX_ID]
+        self._path.submit(
+            Call(operation, data, encoding, deadline, self._answer_by_subject, asked, name, now)
+        )
+
+    def _message_too_large(self, size: int) -> TooLarge:
+        return TooLarge(
+            f"the message has {size} bytes; this provider takes {self._max_message} "
+            "(PROVIDER_MAX_MESSAGE)"
+        )
+
+    # --- out -------------------------------------------------------------------------------------
+
+    def _answer_shortly(self, call: Call, result: bytes | None, error: CallError | None) -> None:
+        # The way of nearly all answers, the result of a native call without an id, in one step.
+        reply: bytes = call.context
+        if error is None and result is not None and reply:
+            if not self._out:
+                self._begin()
+            size = len(result) + _AROUND_RESULT
+            if size <= self._most:
+                self.native.seconds += monotonic() - call.received
+                self._out.append(b"PUB %b %d\r\n\xa1\x66result%b\r\n" % (reply, size, result))
+                return
+        call.context = reply, b""
+        self._answer_native(call, result, error)
+
+    def _answer_native(self, call: Call, result: bytes | None, error: CallError | None) -> None:
+        reply, request_id = call.context
+        if result is None or error is not None:
+            asked = self._asked(call, reply, request_id)
+            self._answer_error(asked, error or BadResult("the result is missing"))
+            return
+        self._answer(self.native, call, reply, result_answer(result, request_id), None)
+
+    def _answer_by_subject(self, call: Call, result: bytes | None, error: CallError | None) -> None:
+        asked: _Asked = call.context
+        if result is None or error is not None:
+            self._answer_error(asked, error or BadResult("the result is missing"))
+            return
+        self._answer(self.by_subject, call, asked.reply, result, asked)
+
+    def _answer(
+        self, endpoint: Endpoint, call: Call, reply: bytes, data: bytes, asked: _Asked | None
+    ) -> None:
+        size = len(data)
+        if not self._out:
+            self._begin()
+        if size > self._most:
+            asked = asked or self._asked(call, *call.context)
+            self._answer_error(asked, self._result_too_large(size))
+            return
+        endpoint.seconds += monotonic() - call.received
+        if reply:
+            self._out.append(pub(reply, data))
+        else:
+            self.unanswerable += 1
+
+    def _asked(self, call: Call, reply: bytes, request_id: bytes) -> _Asked:
+        return _Asked(
+            reply,
+            self.native,
+            lambda error: error_answer(error, request_id),
+            call.received,
+        )
+
+    def _answer_error(self, asked: _Asked, error: CallError) -> None:
+        endpoint = asked.endpoint
+        endpoint.errors += 1
+        headers = error_headers(error)
+        endpoint.last_error = f"{error.code}:{headers['Nats-Service-Error']}"
+        endpoint.seconds += monotonic() - asked.since
+        data = asked.write(error)
+        limit = self._client.max_payload
+        if len(data) + _MOST_OF_HEADERS > limit:
+            # The author's details, a long traceback, or a server with a very small max_payload.
+            short = _shortened(error, len(data), limit)
+            data, headers = asked.write(short), error_headers(short)
+        if asked.reply:
+            if not self._out:
+                self._begin()
+            self._out.append(hpub(asked.reply, data, headers))
+        else:
+            self.unanswerable += 1
+
+    def _result_too_large(self, size: int) -> TooLarge:
+        limit = self._client.max_payload
+        if 0 < self._max_message < size:
+            return TooLarge(
+                f"the result takes {size} bytes; this provider sends {self._max_message} "
+                "(PROVIDER_MAX_MESSAGE)"
+            )
+        return TooLarge(
+            f"the result takes {size} bytes, the NATS server carries {limit} "
+            "(max_payload); return less, or in parts"
+        )
+
+    def _begin(self) -> None:
+        """Make sure that what comes into `_out` now is sent."""
+        limit = self._client.max_payload
+        self._most = min(limit, self._max_message) if self._max_message else limit
+        self._burst.want()
+
+    def _send(self) -> None:
+        if not self._out:
+            return
+        out, self._out = self._out, []
+        try:
+            self._client.post(out)
+        except nats.errors.Error as error:
+            self.unsent += len(out)
+            _log.error("answers_not_sent", answers=len(out), error=repr(error))
+
+
+class _Asked:
+    """What an error answer needs to find its way."""
+
+    __slots__ = ("endpoint", "reply", "since", "write")
+
+    def __init__(
+        self,
+        reply: bytes,
+        endpoint: Endpoint,
+        write: Callable[[CallError], bytes],
+        since: float,
+    ) -> None:
+        self.reply = reply
+        self.endpoint = endpoint
+        self.write = write
+        self.since = since
+
+
+def _header(headers: dict[str, str], name: str) -> str | None:
+    """The header of this name in any case: NATS tells cases apart, people do not."""
+    text = headers.get(name)
+    if text is None and headers:
+        name = name.lower()
+        for other, value in headers.items():
+            if other.lower() == name:
+                return value
+    return text
+
+
+def _shortened(error: CallError, size: int, limit: int) -> CallError:
+    """The same error in few bytes: without traceback and details, the message cut to fit."""
+    # A character takes at most six bytes in the body, as an escape in JSON, and four in the header.
+    text = clip(error.message, max(1, (limit - _AROUND) // 10))
+    return type(error)(
+        f"{text} (the whole answer has {size} bytes, too many for max_payload {limit})",
+        type=None if error.type is None else clip(error.type, 64),
+        retry_after_ms=error.retry_after_ms,
+        code=error.code,
+    )
+
+
+def _timeout(headers: dict[str, str]) -> float | None:
+    text = _header(headers, TIMEOUT_HEADER)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and 0 < len(text) < 16 and int(text) > 0):
+        raise BadRequest(f"{TIMEOUT_HEADER} is {text!r:.50}; it must be a positive integer")
+    return int(text) / 1000
+
+
+def _text_of(item: bytes) -> str:
+    value = cbor2.loads(item)
+    return value if isinstance(value, str) else value.hex()

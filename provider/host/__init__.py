@@ -1,0 +1,1 @@
+"""The parent process: owns the doors and the workers, and never runs user code."""

@@ -1,0 +1,79 @@
+"""A call on its way: what came in, and who has to be answered.
+
+The rule of this file: a call is answered once. `open` says whether it still has to be; whoever
+answers it closes it first (`path.CallPath.finish`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provider.errors import CallError
+
+RELOAD = "reload"
+"""The operation that loads the user's code again instead of calling it."""
+
+
+def _nobody(_call: Call, _result: bytes | None, _error: CallError | None) -> None:
+    """Takes the answer of a call nobody waits for."""
+
+
+class Call:
+    """One call on its way.
+
+    Args:
+        operation: its name.
+        payload: the argument as the caller wrote it.
+        encoding: an `Encoding`, how the payload is and the result will be written.
+        deadline: seconds on the monotonic clock, `math.inf` for none.
+        answer: called once with this call, and its result bytes or its error.
+        context: whatever the door needs to send the answer.
+        id: the caller's id for it, empty when it gave none.
+        received: when it came, seconds on the monotonic clock; now when left out.
+    """
+
+    __slots__ = (
+        "answer",
+        "context",
+        "deadline",
+        "encoding",
+        "id",
+        "number",
+        "open",
+        "operation",
+        "payload",
+        "received",
+    )
+
+    def __init__(
+        self,
+        operation: str,
+        payload: bytes,
+        encoding: int,
+        deadline: float,
+        answer: Callable[[Call, bytes | None, CallError | None], None] = _nobody,
+        context: Any = None,
+        id: str = "",  # noqa: A002  what callers call it
+        received: float | None = None,
+    ) -> None:
+        self.operation = operation
+        self.payload = payload
+        self.encoding = encoding
+        self.deadline = deadline
+        self.answer = answer
+        self.context = context
+        self.id = id
+        self.received = time.monotonic() if received is None else received
+        self.number = 0
+        """Its place on the link of the worker it was handed to, 0 while it waits for one."""
+        self.open = True
+        """Whether it still has to be answered."""
+
+    @property
+    def request_id(self) -> str:
+        """What logs call it: the caller's id, or its number at its worker."""
+        return self.id or f"#{self.number}"

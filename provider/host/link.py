@@ -1,0 +1,461 @@
+"""One worker: its process, its socket, and the calls it was handed.
+
+The rule of this file: a link in doubt is given up. Whatever goes wrong with the socket or the
+frames on it, the process group is killed and the worker counted as gone; nothing is resynchronised.
+The link knows which calls it holds and, from the memory it shares with the worker, which of them
+have begun, and what was finished when it died.
+How a worker died is what the system says; our own reason counts only where we ended it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import functools
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cbor2
+
+from provider.errors import CallError, StartError
+from provider.host.burst import Burst
+from provider.host.life import Event, State, after
+from provider.host.output import Output
+from provider.telemetry import logs
+from provider.wire.frames import (
+    VERSION,
+    FrameError,
+    FrameReader,
+    FrameType,
+    call_frame,
+    frame,
+)
+from provider.wire.progress import Progress, new_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provider.host.call import Call
+    from provider.host.contract import WorkerSetup
+
+TAIL_LINES = 20
+"""Last lines of standard error kept, for the account of a death."""
+TAIL_LINE = 500
+"""Characters kept of each of them."""
+RECENT = 1024
+"""Calls whose names are kept for what they printed; that may come in after their answers."""
+GRACE = 0.05
+"""Seconds a call past its deadline has to come in after all, before its worker is killed."""
+LINK_GRACE = 0.2
+"""Seconds between the end of its link and that of a worker, which then dies of its own cause."""
+LEAVE_GRACE = 5.0
+"""Seconds a worker has to leave after BYE."""
+OUTPUT_GRACE = 0.5
+"""Seconds the output of a dead worker may still come in; its children may hold the pipe open."""
+
+_RESULT = int(FrameType.RESULT)
+_log = logs.get_logger(component="worker")
+
+
+class Link(asyncio.Protocol):
+    """A running worker process.
+
+    Args:
+        setup: what to start.
+        burst: around the answers of one read.
+        on_answer: called for each call that ended, with its result bytes or its error.
+        on_reloaded: called with the number and the map of each RELOADED frame.
+        on_files: called with the map of each FILES frame.
+        on_gone: called once, when the process is gone, with a sentence on how it died.
+    """
+
+    def __init__(
+        self,
+        setup: WorkerSetup,
+        *,
+        on_answer: Callable[[Call, bytes | None, CallError | None], None],
+        on_reloaded: Callable[[int, dict[str, Any]], None],
+        on_files: Callable[[dict[str, Any]], None],
+        on_gone: Callable[[Link, str], None],
+        burst: Burst | None = None,
+    ) -> None:
+        self._setup = setup
+        self._burst = Burst() if burst is None else burst
+        self._on_answer = on_answer
+        self._on_reloaded = on_reloaded
+        self._on_files = on_files
+        self._on_gone = on_gone
+        self.state = State.STARTING
+        self.calls: dict[int, Call] = {}
+        """Handed over and not answered by the worker, by number, in order."""
+        self.bytes = 0
+        """Of the payloads in `calls`."""
+        self.hello: dict[str, Any] = {}
+        self.overran = False
+        """Whether it was killed for a call that ran past its deadline."""
+        self.started = time.monotonic()
+        self.ready_since = 0.0
+        self._number = 0
+        self._reader = FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._progress: Progress | None = None
+        self._loaded: asyncio.Future[dict[str, Any]] | None = None
+        self._tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
+        self._recent: list[tuple[int, str, str]] = [(0, "", "")] * RECENT
+        self._output: list[Output] = []
+        self._watcher: asyncio.Task[None] | None = None
+        self._killed_for = ""
+        self._death = ""
+        self._ended = asyncio.Event()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the worker, 0 before it exists."""
+        return self._process.pid if self._process is not None else 0
+
+    async def start(self, timeout: float) -> dict[str, Any]:
+        """Start the process and wait until the user's code is loaded.
+
+        Args:
+            timeout: seconds for all of it.
+
+        Returns:
+            What was loaded, as `worker.loader.Loaded.as_map` has it.
+
+        Raises:
+            StartError: the code cannot be loaded, or the process died or took too long.
+        """
+        loop = asyncio.get_running_loop()
+        self._loaded = loop.create_future()
+        await self._spawn()
+        self.write(frame(FrameType.SETUP, 0, cbor2.dumps(self._setup.as_map())))
+        try:
+            loaded = await asyncio.wait_for(self._loaded, timeout)
+        except TimeoutError:
+            await self.kill(f"{self._setup.program} was not loaded within {timeout:g} s")
+            raise StartError(
+                f"loading {self._setup.program} took longer than {timeout:g} s "
+                f"(PROVIDER_START_TIMEOUT); does it hang on import?{self._last_words()}"
+            ) from None
+        except BaseException:  # cancelled too: no process is left behind
+            await self.kill("it could not be started")
+            raise
+        if self.state is State.DEAD:
+            raise StartError(f"{self._death}{self._last_words()}")
+        self._happened(Event.LOADED)
+        self.ready_since = time.monotonic()
+        return loaded
+
+    def hand_over(self, call: Call, out: list[bytes]) -> None:
+        """Number the call and add its frame to `out`, which the caller writes."""
+        number = self._number + 1
+        out.append(
+            call_frame(number, call.operation.encode(), call.payload, call.encoding, call.deadline)
+        )
+        self._number = call.number = number
+        self.calls[number] = call
+        self.bytes += len(call.payload)
+        self._recent[number % RECENT] = (number, call.id, call.operation)
+
+    def ask_reload(self, number: int, out: list[bytes], *, force: bool) -> None:
+        """Add a RELOAD frame to `out`."""
+        self._happened(Event.RELOAD_ASKED)
+        out.append(frame(FrameType.RELOAD, number, cbor2.dumps({"force": force})))
+
+    def number(self) -> int:
+        """The next number on this link, for something that is not a call."""
+        self._number += 1
+        return self._number
+
+    def write(self, data: bytes) -> None:
+        """Send frames. The worker being gone is told by `on_gone`, not here."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def begun(self) -> int:
+        """The newest call the worker has begun, 0 for none."""
+        return self._progress.begun() if self._progress is not None else 0
+
+    def overdue(self, call: Call) -> None:
+        """Kill the worker for this call, unless its answer comes within a moment."""
+        asyncio.get_running_loop().call_later(GRACE, self._kill_if_unanswered, call)
+
+    async def leave(self, grace: float = LEAVE_GRACE) -> None:
+        """Tell the worker to finish and go; kill it when it does not.
+
+        Args:
+            grace: seconds it has.
+        """
+        if self.state is State.DEAD:
+            return
+        self._happened(Event.TOLD_TO_LEAVE)
+        self.write(frame(FrameType.BYE, 0))
+        await self._gone_within(grace)
+
+    async def kill(self, why: str) -> None:
+        """End the whole process group, and wait until it is gone.
+
+        Args:
+            why: for the account of its death.
+        """
+        self.give_up(why)
+        await self._gone_within(LEAVE_GRACE)
+
+    def give_up(self, why: str) -> None:
+        """End the whole process group; `on_gone` follows.
+
+        Args:
+            why: for the account of its death.
+        """
+        if self._process is not None and self._process.returncode is None:
+            self._killed_for = self._killed_for or why
+            self._signal_group()
+
+    async def _gone_within(self, grace: float) -> None:
+        if self._watcher is None:
+            return
+        try:
+            await asyncio.wait_for(asyncio.shield(self._watcher), grace)
+        except TimeoutError:
+            self.give_up(f"it did not leave within {grace:g} s")
+            await asyncio.shield(self._watcher)
+
+    # --- the process -----------------------------------------------------------------------------
+
+    async def _spawn(self) -> None:
+        package = Path(__file__).parent.parent
+        try:
+            with contextlib.ExitStack() as theirs:
+                link, memory, stdout, stderr = await self._open(theirs)
+                self._process = await asyncio.create_subprocess_exec(
+                    self._setup.python,
+                    "-I",
+                    str(package / "worker" / "__main__.py"),
+                    str(package),
+                    str(link),
+                    str(memory),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=stdout,
+                    stderr=stderr,
+                    pass_fds=(link, memory),
+                    env=dict(self._setup.environment),
+                    # A group of its own: Ctrl-C does not reach it, its children die with it.
+                    start_new_session=True,
+                )
+        except BaseException as error:
+            await self._let_go()
+            self._forget_progress()
+            if isinstance(error, OSError | ValueError):
+                raise StartError(f"cannot start {self._setup.python}: {error}") from None
+            raise
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def _open(self, theirs: contextlib.ExitStack) -> tuple[int, int, int, int]:
+        """Open our ends of everything that joins us to the worker.
+
+        Args:
+            theirs: closes the worker's ends, which only the worker needs.
+
+        Returns:
+            The descriptors of the link, the shared memory, and both outputs.
+        """
+        ours, link = socket.socketpair()
+        theirs.callback(link.close)
+        ours.setblocking(False)
+        self._transport, _ = await asyncio.get_running_loop().create_unix_connection(
+            lambda: self, sock=ours
+        )
+        memory = new_memory()
+        theirs.callback(os.close, memory)
+        self._progress = Progress(memory)
+        pipes = []
+        for name in ("stdout", "stderr"):
+            output = Output(functools.partial(self._printed, name))
+            pipe = await output.open()
+            theirs.callback(os.close, pipe)
+            self._output.append(output)
+            pipes.append(pipe)
+        return link.fileno(), memory, pipes[0], pipes[1]
+
+    async def _let_go(self, grace: float = 0.0) -> None:
+        """Close our ends, having read what was still on the way."""
+        await asyncio.gather(*(output.end(grace) for output in self._output))
+        if self._transport is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), grace)
+            self._transport.close()
+
+    async def _watch(self) -> None:
+        assert self._process is not None
+        code = await self._process.wait()
+        # What it left running goes with it.
+        self._signal_group()
+        await self._let_go(OUTPUT_GRACE)
+        self.take_held()
+        self._happened(Event.GONE)
+        self._death = self._account(code)
+        if self.ready_since:
+            self._on_gone(self, self._death)
+        elif self._loaded is not None and not self._loaded.done():
+            self._loaded.set_exception(StartError(f"{self._death}{self._last_words()}"))
+        self._forget_progress()
+
+    def _forget_progress(self) -> None:
+        if self._progress is not None:
+            self._progress.close()
+            self._progress = None
+
+    def _account(self, code: int) -> str:
+        program = self._setup.program
+        if self._killed_for:
+            return f"the worker was stopped: {self._killed_for}"
+        if code < 0:
+            name = f"signal {-code}"
+            with contextlib.suppress(ValueError):
+                name = signal.Signals(-code).name
+            return f"the worker was killed by {name} (serving {program})"
+        if not self.hello:
+            return (
+                f"{self._setup.python} left with exit code {code} before it was a worker; "
+                "is it a Python interpreter?"
+            )
+        return f"the worker left with exit code {code} (serving {program})"
+
+    def _last_words(self) -> str:
+        if not self._tail:
+            return ""
+        return "\nIts last words:\n" + "\n".join(f"  {line}" for line in self._tail)
+
+    @property
+    def last_words(self) -> list[str]:
+        """The last lines of the worker's standard error."""
+        return list(self._tail)
+
+    def _kill_if_unanswered(self, call: Call) -> None:
+        if self.calls.get(call.number) is not call:
+            return
+        if self._setup.concurrency == 1 and self.begun() > call.number:
+            return  # it has ended, its answer is on the way, and another call runs
+        self.overran = True
+        self.give_up(f"{call.operation} ran past its deadline")
+
+    def _signal_group(self) -> None:
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def _happened(self, event: Event) -> None:
+        self.state = after(self.state, event)
+
+    # --- the socket ------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Frames from the worker."""
+        try:
+            frames = self._reader.feed(data)
+        except FrameError as error:
+            self._doubt(error)
+            return
+        self._take(frames)
+
+    def take_held(self) -> None:
+        """Take the answers the worker has finished and holds; they may arrive all the same."""
+        if self._progress is not None:
+            # Where user code has written over them there is no answer.
+            with contextlib.suppress(FrameError):
+                self._take(FrameReader().feed(self._progress.held()))
+
+    def _take(self, frames: list[tuple[int, int, bytes]]) -> None:
+        burst, take, on_answer = self._burst, self.calls.pop, self._on_answer
+        burst.begin()
+        for kind, number, body in frames:
+            if kind == _RESULT:
+                call = take(number, None)
+                if call is not None:
+                    self.bytes -= len(call.payload)
+                    on_answer(call, body, None)
+            else:
+                try:
+                    self._told(kind, number, body)
+                except Exception as error:  # noqa: BLE001  a hostile worker is a dead worker
+                    self._doubt(error)
+                    break
+        burst.end()
+
+    def eof_received(self) -> bool:
+        """The worker closed its end. If it is not leaving, it cannot be used any more."""
+        self._link_ended("it closed its link")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._link_ended("" if exc is None else f"its link broke: {exc}")
+
+    def _link_ended(self, why: str) -> None:
+        self._ended.set()
+        if why and self.state is not State.STOPPING:
+            # Most likely it is dying, and how it died says more than this.
+            asyncio.get_running_loop().call_later(LINK_GRACE, self.give_up, why)
+
+    def _told(self, kind: int, number: int, body: bytes) -> None:
+        told = cbor2.loads(body)
+        if not isinstance(told, dict):
+            raise FrameError(f"the body of a frame of type {kind} is no map")
+        if kind == FrameType.ERROR:
+            call = self.calls.pop(number, None)
+            if call is not None:
+                self.bytes -= len(call.payload)
+                self._on_answer(call, None, CallError.from_map(told))
+        elif kind == FrameType.HELLO:
+            if told.get("version") != VERSION:
+                raise FrameError(f"the worker speaks version {told.get('version')}")
+            self.hello = told
+        elif kind == FrameType.READY:
+            if self._loaded is not None and not self._loaded.done():
+                self._loaded.set_result(told)
+        elif kind == FrameType.FAILED:
+            if self._loaded is not None and not self._loaded.done():
+                text = str(told.get("message"))
+                trace = str(told.get("traceback") or "")
+                self._loaded.set_exception(StartError(f"{text}\n{trace}".rstrip()))
+        elif kind == FrameType.RELOADED:
+            self._on_reloaded(number, told)
+        elif kind == FrameType.FILES:
+            self._on_files(told)
+        else:
+            raise FrameError(f"a frame of type {kind} is not for the host")
+
+    def reload_ended(self) -> None:
+        """Note that no reload is on its way any more."""
+        self._happened(Event.RELOAD_ENDED)
+
+    def _doubt(self, error: Exception) -> None:
+        self.give_up(f"it sent what is no frame: {error}")
+        if self._transport is not None:
+            self._transport.close()
+
+    # --- what user code prints -------------------------------------------------------------------
+
+    def _printed(self, name: str, number: int, text: str) -> None:
+        if name == "stderr":
+            self._tail.append(text[:TAIL_LINE])
+        if not number:
+            _log.info("printed", stream=name, text=text, worker=self.pid)
+            return
+        known, request_id, operation = self._recent[number % RECENT]
+        if known != number:
+            request_id, operation = "", ""  # printed long before it arrived here
+        _log.info(
+            "printed",
+            stream=name,
+            text=text,
+            worker=self.pid,
+            request_id=request_id or f"#{number}",
+            operation=operation or None,
+        )

@@ -1,0 +1,190 @@
+"""The one path every call takes: admission, deadline, worker, answer.
+
+The rule of this file: a call that was accepted is answered exactly once, whoever answers first:
+the worker, its deadline, or the end of the provider. Every door makes a `Call` and hands it to
+`CallPath.submit`; nothing on the path makes a task or a timer for a single call. Doors that prefer
+to await use `CallPath.ask`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import TYPE_CHECKING
+
+from provider.errors import CallError, CallTimeout, Fault, Unauthorized, Unavailable
+from provider.host.call import RELOAD
+from provider.telemetry import logs
+
+if TYPE_CHECKING:
+    from provider.host.admission import Admission
+    from provider.host.call import Call
+    from provider.host.fleet import Fleet
+
+_log = logs.get_logger(component="calls")
+
+
+class CallPath:
+    """Admission, deadline, worker, answer.
+
+    Args:
+        admission: who is turned away.
+        fleet: the workers.
+        call_timeout: seconds for callers who name none, 0 for no deadline.
+        max_call_timeout: most seconds a caller may name, 0 for no maximum.
+        reload_allowed: whether the operation `reload` is obeyed.
+        tracebacks: whether callers are sent the traceback of a handler that raised.
+    """
+
+    def __init__(
+        self,
+        admission: Admission,
+        fleet: Fleet,
+        *,
+        call_timeout: float,
+        max_call_timeout: float,
+        reload_allowed: bool,
+        tracebacks: bool = False,
+    ) -> None:
+        self._admission = admission
+        self._fleet = fleet
+        self._call_timeout = call_timeout or math.inf
+        self._max_call_timeout = max_call_timeout or math.inf
+        self.patience = min(self._call_timeout, self._max_call_timeout)
+        """Seconds a call may take whose caller says nothing."""
+        self.burst = fleet.burst
+        self._reload_allowed = reload_allowed
+        self._tracebacks = tracebacks
+        self._wake: asyncio.TimerHandle | None = None
+        self._wake_at = math.inf
+        self.draining = False
+        fleet.finish = self.finish
+
+    def deadline(self, timeout: float | None, now: float | None = None) -> float:
+        """When a call has to be answered, on the monotonic clock.
+
+        Args:
+            timeout: seconds the caller gave, None when it gave none.
+            now: when it came, if that is known.
+        """
+        now = time.monotonic() if now is None else now
+        return now + (self.patience if timeout is None else min(timeout, self._max_call_timeout))
+
+    def submit(self, call: Call) -> None:
+        """Accept the call or refuse it; either way it is answered once."""
+        if self.draining:
+            self._refuse(call, Unavailable("the provider is stopping; call another instance"))
+            return
+        if call.operation == RELOAD:
+            if not self._reload_allowed:
+                self._refuse(call, Unauthorized("reload is switched off (PROVIDER_RELOAD=off)"))
+                return
+            self._fleet.try_again()
+        elif self._fleet.broken is not None:
+            self._refuse(call, Unavailable(self._fleet.broken, retry_after_ms=1000))
+            return
+        refusal = self._admission.admit(call)
+        if refusal is not None:
+            self._refuse(call, refusal)
+            return
+        if call.deadline < self._wake_at:
+            self._wake_for(call.deadline)
+        self._fleet.submit(call)
+
+    async def ask(self, call: Call) -> bytes:
+        """Submit the call and wait for its result.
+
+        Args:
+            call: whose `answer` is set here.
+
+        Raises:
+            CallError: the error it was answered with.
+        """
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def answer(_call: Call, result: bytes | None, error: CallError | None) -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result or b"")
+
+        call.answer = answer
+        self.submit(call)
+        return await future
+
+    def finish(self, call: Call, result: bytes | None, error: CallError | None) -> None:
+        """Answer the call, unless somebody did."""
+        if not call.open:
+            return
+        call.open = False
+        self._admission.leave(call, error)
+        if error is not None:
+            self._account_for(call, error)
+        try:
+            call.answer(call, result, error)
+        except Exception:  # noqa: BLE001  a door that fails with one answer keeps no other one back
+            _log.exception("answer_failed", operation=call.operation, request_id=call.request_id)
+
+    async def drained(self) -> None:
+        """Wait until every accepted call has been answered."""
+        await self._admission.empty()
+
+    def abandon(self, reason: str) -> None:
+        """Answer everything that is left, because the provider leaves."""
+        for call in list(self._fleet.open_calls()):
+            self.finish(call, None, Unavailable(reason))
+
+    def _account_for(self, call: Call, error: CallError) -> None:
+        # The author of the dispatch module reads logs; the caller reads the answer. Both get it.
+        log = _log.debug if error.fault is Fault.CALLER else _log.error
+        log(
+            "call_failed",
+            kind=error.kind,
+            operation=call.operation,
+            request_id=call.request_id,
+            message=error.message,
+            type=error.type,
+            seconds=round(time.monotonic() - call.received, 6),
+            **({"exception": error.traceback} if error.traceback else {}),
+        )
+        if not self._tracebacks:
+            error.traceback = None
+
+    def _refuse(self, call: Call, error: CallError) -> None:
+        call.open = False
+        self._admission.refused(error)
+        call.answer(call, None, error)
+
+    def _wake_for(self, deadline: float) -> None:
+        # One timer for all calls, set to the nearest deadline. Calls that were answered meanwhile
+        # leave it alone: it finds them gone, and goes to sleep until the next one.
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake_at = deadline
+        delay = max(0.0, deadline - time.monotonic())
+        self._wake = asyncio.get_running_loop().call_later(delay, self._expire)
+
+    def _expire(self) -> None:
+        self._wake, self._wake_at = None, math.inf
+        self._fleet.take_finished()
+        now = time.monotonic()
+        nearest = math.inf
+        for call in list(self._fleet.open_calls()):
+            if call.deadline > now:
+                nearest = min(nearest, call.deadline)
+            else:
+                self.finish(call, None, CallTimeout(self._expired(call, now - call.received)))
+        self._fleet.forget_answered()
+        if nearest < self._wake_at:
+            self._wake_for(nearest)
+
+    def _expired(self, call: Call, seconds: float) -> str:
+        if call.operation == RELOAD:
+            return f"the reload was not done after {seconds:.3f} s; it may still come"
+        if not self._fleet.has_begun(call):
+            return f"the call was still waiting after {seconds:.3f} s; it was not run"
+        self._fleet.overdue(call)
+        return f"the handler was still running after {seconds:.3f} s; it was stopped"

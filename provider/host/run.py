@@ -1,0 +1,288 @@
+"""The life of the host on one screen: load, connect, serve, drain, leave.
+
+The rule of this file: it puts the parts together and decides when each begins and ends; it does
+none of their work. Signals only set flags here; the flow below reads them in order.
+
+    SIGTERM, SIGINT   stop: finish what was accepted, answer, leave; a second one forces
+    SIGHUP            load the user's code again
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from provider import connection
+from provider.burst_client import BurstClient
+from provider.doors.admin import AdminDoor
+from provider.doors.discovery import Discovery
+from provider.doors.nats import NatsDoor
+from provider.errors import CallError, ExitCode
+from provider.host.admission import Admission
+from provider.host.call import RELOAD, Call
+from provider.host.embedded import EmbeddedServer
+from provider.host.fleet import Fleet
+from provider.host.link import LEAVE_GRACE
+from provider.host.path import CallPath
+from provider.host.watch import Watch
+from provider.telemetry import logs
+from provider.wire.address import Address
+from provider.wire.frames import Encoding
+from provider.wire.values import Values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nats.aio.client import Client
+
+    from provider.host.contract import WorkerSetup
+    from provider.settings import Settings
+
+ANSWERS_OUT = 1.0
+"""Seconds the answers to abandoned calls have to get out."""
+
+_log = logs.get_logger(component="host")
+
+
+async def run(
+    settings: Settings,
+    setup: WorkerSetup,
+    options: connection.NatsOptions,
+    *,
+    announce: Callable[[Ready], None] = lambda _ready: None,
+) -> int:
+    """Serve until told to stop.
+
+    Args:
+        settings: every knob.
+        setup: the user's code, resolved.
+        options: of the NATS connection.
+        announce: told once, when calls are answered.
+
+    Returns:
+        The exit code: 0 after an orderly stop, 1 when the connection was lost for good.
+
+    Raises:
+        StartError: the code cannot be loaded, or NATS cannot be reached and waiting was refused.
+    """
+    return await _Host(settings, setup, options, announce).life()
+
+
+class Ready:
+    """What `announce` is told.
+
+    Attributes:
+        url: of the NATS server, without secrets.
+        embedded: whether that server is our own.
+        address: the subjects.
+        program: what is served.
+    """
+
+    def __init__(self, url: str, *, embedded: bool, address: Address, program: str) -> None:
+        self.url = url
+        self.embedded = embedded
+        self.address = address
+        self.program = program
+
+
+class _Host:
+    """The parts, and the order in which they live."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        setup: WorkerSetup,
+        options: connection.NatsOptions,
+        announce: Callable[[Ready], None],
+    ) -> None:
+        self._settings = settings
+        self._setup = setup
+        self._options = options
+        self._announce = announce
+        self._stop = asyncio.Event()
+        self._force = asyncio.Event()
+        self._lost = False
+        self._abandoned = False
+        self._signalled = False
+        self._loaded = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._address = Address(settings.lattice, settings.key, settings.link_name, settings.name)
+        self._watch = Watch(self._files_changed)
+        self._fleet = Fleet(
+            setup,
+            start_timeout=settings.start_timeout,
+            watching=settings.reload,
+            on_files=self._watch.files if settings.reload else lambda _files: None,
+        )
+        self._admission = Admission(settings.queue_calls, settings.queue_bytes)
+        self._path = CallPath(
+            self._admission,
+            self._fleet,
+            call_timeout=settings.call_timeout,
+            max_call_timeout=settings.max_call_timeout,
+            reload_allowed=settings.reload,
+            tracebacks=settings.tracebacks,
+        )
+
+    async def life(self) -> int:
+        settings = self._settings
+        async with contextlib.AsyncExitStack() as stack:
+            self._listen_to_signals(stack)
+            embedded = settings.embedded_nats and not settings.nats_url_given
+            if embedded:
+                server = await stack.enter_async_context(EmbeddedServer(settings.embedded_port))
+                self._options = connection.NatsOptions(servers=(server.url,))
+            stack.callback(self._watch.close)
+            stack.push_async_callback(self._stop_fleet)
+            if await self._unless_stopped(self._fleet.start()) is None:
+                return ExitCode.OK
+            self._loaded = True
+            client = await self._unless_stopped(self._connect())
+            if client is None:
+                return ExitCode.OK
+            stack.push_async_callback(_close, client)
+            door, others = await self._open_doors(client)
+            self._announce(
+                Ready(
+                    self._options.shown,
+                    embedded=embedded,
+                    address=self._address,
+                    program=self._setup.program,
+                )
+            )
+            await self._stop.wait()
+            await self._drain(door, others)
+        return ExitCode.FAILED if self._lost else ExitCode.OK
+
+    async def _connect(self) -> BurstClient:
+        return await connection.connect(
+            self._options,
+            name=f"provider {self._settings.name}",
+            wait=self._settings.wait,
+            on_lost=self._connection_lost,
+            client=BurstClient(self._fleet.burst),
+        )
+
+    async def _open_doors(self, client: BurstClient) -> tuple[NatsDoor, list[Any]]:
+        address, path = self._address, self._path
+        values = Values(self._setup.limits)
+        door = NatsDoor(client, path, address, values, max_message=self._settings.max_message)
+        discovery = Discovery(client, door, self._fleet, self._admission, address)
+        others: list[Any] = [discovery]
+        if self._settings.admin:
+            others.append(AdminDoor(client, address, discovery.status, path, self._stop.set))
+        await door.open()
+        for other in others:
+            await other.open()
+        _log.info(
+            "ready",
+            servers=self._options.shown,
+            subject=address.rpc,
+            operations=f"{address.operations}.>",
+            program=self._setup.program,
+        )
+        return door, others
+
+    async def _drain(self, door: NatsDoor, others: list[Any]) -> None:
+        grace, path = self._settings.stop_timeout, self._path
+        began = time.monotonic()
+        _log.info("draining", seconds=grace)
+        forced = asyncio.create_task(self._force.wait())
+        orderly = asyncio.create_task(self._drain_orderly(door, others))
+        await asyncio.wait({forced, orderly}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        forced.cancel()
+        if not orderly.done():
+            why = (
+                "it was told to stop at once"
+                if self._force.is_set()
+                else (f"this call did not end within {grace:g} s (PROVIDER_STOP_TIMEOUT)")
+            )
+            path.draining = True
+            self._abandoned = True
+            path.abandon(f"the provider is stopping and {why}")
+            await asyncio.wait({orderly}, timeout=ANSWERS_OUT)
+        if orderly.cancel():
+            _log.warning("answers_left_behind", unsent=door.waiting)
+        elif error := orderly.exception():
+            _log.error("draining_failed", error=repr(error))
+            path.draining = True
+            self._abandoned = True
+            path.abandon("the provider is stopping and could not do so in order")
+        _log.info("drained", seconds=round(time.monotonic() - began, 3))
+
+    async def _drain_orderly(self, door: NatsDoor, others: list[Any]) -> None:
+        # Others first: whoever asks finds us gone while the calls of those who found us go on.
+        for other in others:
+            await other.close()
+        await door.stop_listening()
+        self._path.draining = True
+        await self._path.drained()
+        await door.close()
+
+    async def _stop_fleet(self) -> None:
+        # What was answered as abandoned must not run any more.
+        at_once = self._abandoned or self._force.is_set()
+        await self._fleet.stop(0.0 if at_once else LEAVE_GRACE)
+
+    # --- signals ---------------------------------------------------------------------------------
+
+    def _listen_to_signals(self, stack: contextlib.AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        for number, action in (
+            (signal.SIGTERM, self._told_to_stop),
+            (signal.SIGINT, self._told_to_stop),
+            (signal.SIGHUP, self._told_to_reload),
+        ):
+            loop.add_signal_handler(number, action)
+            stack.callback(loop.remove_signal_handler, number)
+
+    def _told_to_stop(self) -> None:
+        # Only a second signal forces: an admin's drain may come before the first.
+        if self._signalled:
+            self._force.set()
+        self._signalled = True
+        self._stop.set()
+
+    def _told_to_reload(self) -> None:
+        task = asyncio.ensure_future(self._reload())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload(self) -> None:
+        if not self._loaded:
+            return  # the newest code is being loaded
+        path = self._path
+        call = Call(RELOAD, b"", Encoding.ABSENT, path.deadline(None), id="SIGHUP")
+        try:
+            await path.ask(call)
+        except CallError as error:
+            _log.warning("reload_refused", by="SIGHUP", kind=error.kind, reason=error.message)
+
+    def _files_changed(self) -> None:
+        self._fleet.files_changed()
+
+    def _connection_lost(self) -> None:
+        if not self._stop.is_set():
+            _log.error("nats_connection_lost_for_good")
+            self._lost = True
+            self._stop.set()
+
+    async def _unless_stopped(self, work: Any) -> Any:
+        """The result of the work, or None when a signal to stop came first."""
+        working = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            return None
+        return working.result()
+
+
+async def _close(client: Client) -> None:
+    if not client.is_closed:
+        await client.close()

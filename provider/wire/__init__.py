@@ -1,0 +1,1 @@
+"""What travels: pure functions between bytes and values. No I/O, no clock, no asyncio."""

@@ -1,0 +1,179 @@
+"""What host and worker say to each other: length-prefixed frames on a socketpair.
+
+The rule of this file: bytes in, frames out, and nothing in between keeps a payload from passing
+untouched. A frame is
+
+    length  u32 little-endian, of everything after it
+    type    u8, one of `FrameType`
+    number  u64, the call it belongs to; 0 where it belongs to none
+    body    the rest
+
+A CALL body is `encoding u8, deadline f64 (seconds of the monotonic clock, infinity for none),
+operation length u16, operation in UTF-8, payload`. All other bodies are a CBOR map or a bare
+payload, as `FrameType` says. Either end that reads something else has lost its place: it raises
+`FrameError`, and the link is given up, never resynchronised.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+VERSION = 1
+"""Of this language between host and worker; both ends come from the same installation."""
+
+
+class FrameType(IntEnum):
+    """What a frame says. Host to worker first, then worker to host."""
+
+    SETUP = 1
+    """What to load and how, as a CBOR map; the first frame on the link."""
+    CALL = 2
+    """Run this operation."""
+    RELOAD = 3
+    """Load the user's code again: a CBOR map with `force` and, for watchers, nothing else."""
+    BYE = 4
+    """Finish what you have, then leave."""
+
+    HELLO = 16
+    """The worker's interpreter is up: a CBOR map of its versions and process id."""
+    READY = 17
+    """The user's code is loaded: a CBOR map of what was loaded from where."""
+    FAILED = 18
+    """The user's code cannot be loaded: an error map."""
+    RESULT = 19
+    """The result of call `number`, encoded as the call was."""
+    ERROR = 20
+    """Call `number` failed: an error map."""
+    RELOADED = 21
+    """The outcome of RELOAD `number`: a CBOR map of what was loaded, or with `error`."""
+    FILES = 22
+    """A call imported more files: a CBOR map like that of READY."""
+
+
+class Encoding(IntEnum):
+    """How the payload of a call, and so of its result, is written."""
+
+    CBOR = 0
+    JSON = 1
+    ABSENT = 2
+    """No payload came; the result travels as CBOR."""
+    JSON_ABSENT = 3
+    """No payload came; the result travels as JSON."""
+
+
+class FrameError(Exception):
+    """The other end of the link sent something that is no frame."""
+
+
+_HEAD = struct.Struct("<IBQ")
+_CALL = struct.Struct("<IBQBdH")
+_CALL_BODY = struct.Struct("<BdH")
+_BODY_HEAD, _unpack_call = _CALL_BODY.size, _CALL_BODY.unpack_from
+_OVERHEAD = _HEAD.size - 4
+_CALL_OVERHEAD = _CALL.size - 4
+_FRAME_TYPES = frozenset(map(int, FrameType))
+_PLAIN_CALL = int(FrameType.CALL)
+
+MAX_FRAME = 1 << 30
+"""Most bytes in one frame. Messages are limited far below this before they become frames."""
+
+
+def frame(kind: int, number: int, body: bytes = b"") -> bytes:
+    """The bytes of one frame.
+
+    Args:
+        kind: a `FrameType`.
+        number: the call it belongs to, 0..2**64-1.
+        body: what it carries.
+    """
+    return _HEAD.pack(len(body) + _OVERHEAD, kind, number) + body
+
+
+def call_frame(
+    number: int, operation: bytes, payload: bytes, encoding: int, deadline: float
+) -> bytes:
+    """The bytes of one CALL frame.
+
+    Args:
+        number: the call's number on this link, 1..2**64-1.
+        operation: its UTF-8, at most 65535 bytes.
+        payload: as the caller wrote it.
+        encoding: an `Encoding`.
+        deadline: seconds on the monotonic clock of this machine, `math.inf` for none.
+    """
+    return (
+        _CALL.pack(
+            _CALL_OVERHEAD + len(operation) + len(payload),
+            _PLAIN_CALL,
+            number,
+            encoding,
+            deadline,
+            len(operation),
+        )
+        + operation
+        + payload
+    )
+
+
+def read_call(body: bytes) -> tuple[int, float, bytes, bytes]:
+    """Encoding, deadline, operation and payload of a CALL body.
+
+    Raises:
+        FrameError: the body is shorter than it says.
+    """
+    if len(body) < _BODY_HEAD:
+        raise FrameError(f"a call frame of {len(body)} bytes has no room for its head")
+    encoding, deadline, length = _unpack_call(body)
+    start = _BODY_HEAD + length
+    if start > len(body):
+        raise FrameError(f"an operation of {length} bytes does not fit its frame")
+    return encoding, deadline, body[_BODY_HEAD:start], body[start:]
+
+
+class FrameReader:
+    """Turns the bytes of one link into frames, wherever they were split.
+
+    Args:
+        most: largest frame accepted, in bytes after the length.
+    """
+
+    __slots__ = ("_held", "_most", "_wanted")
+
+    def __init__(self, most: int = MAX_FRAME) -> None:
+        self._held: list[bytes] = []
+        self._wanted = 0
+        self._most = most
+
+    def feed(self, data: bytes) -> list[tuple[int, int, bytes]]:
+        """The frames complete with these bytes, in order, as (type, number, body).
+
+        Raises:
+            FrameError: an unknown type, or a length that is too short or over the limit.
+        """
+        if self._held:
+            # A large frame arrives in many pieces: join once, when it can be complete.
+            self._held.append(data)
+            self._wanted -= len(data)
+            if self._wanted > 0:
+                return []
+            data = b"".join(self._held)
+            self._held.clear()
+        frames = []
+        position, end = 0, len(data)
+        unpack, head, most = _HEAD.unpack_from, _HEAD.size, self._most
+        while end - position >= head:
+            length, kind, number = unpack(data, position)
+            if length < _OVERHEAD or length > most or kind not in _FRAME_TYPES:
+                raise FrameError(f"type {kind} with {length} bytes is no frame")
+            after = position + 4 + length
+            if after > end:
+                self._wanted = after - end
+                break
+            frames.append((kind, number, data[position + head : after]))
+            position = after
+        else:
+            self._wanted = head - (end - position)
+        if position < end:
+            self._held.append(data[position:] if position else data)
+        return frames

@@ -1,0 +1,73 @@
+"""The first file the worker process runs, in the user's interpreter.
+
+The rule of this file: before a line of the user's code, everything of ours is imported. The host
+starts it by path with `-I`, so nothing but the standard library and the user's environment is on
+the path; the package `provider` is then made importable from the host's installation without its
+site-packages. Everything up to `start` also runs on interpreters too old for us, so that they can
+be told apart from broken ones.
+
+    python -I .../provider/worker/__main__.py LINK_FD PROGRESS_FD
+"""
+
+import sys
+
+OLDEST = (3, 10)
+
+
+def start(package: str, arguments: "list[str]") -> int:
+    """Make `provider` importable, check the environment, and serve until told to leave.
+
+    Args:
+        package: folder of the host's `provider` package.
+        arguments: descriptor numbers of the link and of the shared memory.
+
+    Returns:
+        The exit code of the process.
+    """
+    if sys.version_info < OLDEST:
+        print(
+            "Python {}.{} is too old for the worker; make VENV_PATH an environment of Python "
+            "{}.{} or newer".format(*sys.version_info[:2], *OLDEST),
+            file=sys.stderr,
+        )
+        return 3
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(
+        "provider", package + "/__init__.py", submodule_search_locations=[package]
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["provider"] = module
+    spec.loader.exec_module(module)
+    missing = _missing()
+    if missing:
+        print(
+            "the environment {} has no usable {}; run: {} -m pip install 'cbor2>=6.1,<7' "
+            "'neotasker>=0.0.41'".format(sys.prefix, missing, sys.executable),
+            file=sys.stderr,
+        )
+        return 3
+    from provider.worker.serve import serve
+
+    return serve(int(arguments[0]), int(arguments[1]))
+
+
+def _missing() -> str:
+    try:
+        import cbor2
+    except ImportError:
+        return "cbor2"
+    try:
+        cbor2.loads(b"\x00", semantic_decoders={}, max_depth=2, allow_duplicate_keys=False)
+    except TypeError:
+        return "cbor2 (version 6.1 or newer; an older one is there)"
+    try:
+        import neotasker.embed  # noqa: F401  its presence is the question
+    except ImportError as error:
+        return "neotasker ({})".format(error)
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(start(sys.argv[1], sys.argv[2:]))

@@ -1,0 +1,109 @@
+"""Answers on their way to the host: held together, and never held for long.
+
+The rule of this file: a burst of answers costs one system call, and no answer that is ready waits
+for a call that is not. The loop in `serve` flushes when it is idle or before something slow; the
+attendant thread is the net under it, and also ends the process when the host is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from provider.wire.progress import ROOM
+
+if TYPE_CHECKING:
+    import socket
+
+    from provider.wire.progress import Progress
+
+ATTENTION = 0.05
+"""Seconds after which the attendant looks again."""
+LAST_ACTS = 5.0
+"""Seconds a process that leaves in order may take, once the host is gone."""
+LARGE = 16 * 1024
+"""Bytes from which an answer goes out at once, with those held before it."""
+
+
+class Answers:
+    """Answers on their way to the host, sent together.
+
+    Held ones lie in the memory the host sees, so none that is finished is lost, however the process
+    ends.
+
+    Args:
+        link: a connected, blocking stream socket.
+        progress: our end of the shared memory.
+    """
+
+    def __init__(self, link: socket.socket, progress: Progress) -> None:
+        self._link = link
+        self._room = progress.room
+        self._note = progress.hold
+        self._lock = threading.Lock()
+        self._leaving = threading.Event()
+        self.held = 0
+        """Bytes that are held."""
+        self.since = 0.0
+        """When the oldest of them was held."""
+
+    def hold(self, answer: bytes) -> None:
+        """Keep an answer until the next flush, or send it at once if it is large."""
+        size = len(answer)
+        with self._lock:
+            held = self.held
+            end = held + size
+            if size > LARGE or end > ROOM:
+                self._send_held()
+                self._link.sendall(answer)
+                return
+            if not held:
+                self.since = time.monotonic()
+            self._room[held:end] = answer
+            self._note(end)
+            self.held = end
+
+    def send(self, answer: bytes) -> None:
+        """Send an answer at once, after those that are held."""
+        with self._lock:
+            self._send_held()
+            self._link.sendall(answer)
+
+    def attend(self) -> None:
+        """Start the thread that sends what is held too long, and leaves when the host is gone."""
+        threading.Thread(target=self._attend, name="provider-attendant", daemon=True).start()
+
+    def leave(self) -> None:
+        """Say that the process leaves in order; it may take a moment, for what user code left."""
+        self._leaving.set()
+
+    def flush(self) -> None:
+        """Send what is held. Blocks while the host does not read."""
+        with self._lock:
+            self._send_held()
+
+    def _send_held(self) -> None:
+        if self.held:
+            self._link.sendall(self._room[: self.held])
+            # Should we end before the next line, the host reads these twice and minds once.
+            self._note(0)
+            self.held = 0
+
+    def _attend(self) -> None:
+        poll = select.poll()
+        poll.register(self._link, 0)
+        while True:
+            if poll.poll(ATTENTION * 1000):
+                # The main thread reads the same end and leaves in order if it can; user code that
+                # runs on is not waited for.
+                if self._leaving.wait(ATTENTION):
+                    time.sleep(LAST_ACTS)  # not for an event: the process ends meanwhile
+                os._exit(1)
+            if self.held and time.monotonic() - self.since > ATTENTION:
+                # Should the link break just now, the next look tells.
+                with contextlib.suppress(OSError):
+                    self.flush()

@@ -1,0 +1,231 @@
+"""Runs one call: bytes in, one frame out, whatever the user's code does.
+
+The rule of this file: nothing a handler raises gets past it. This is the only file that touches
+neotasker, the engine of the ancestor: `embed.call_direct` runs the calls of the default, exclusive
+mode and its thread pool those of PROVIDER_CONCURRENCY > 1. neotasker catches `Exception` only and
+loses its loop to `sys.exit`, so the function it is given has caught `BaseException` before. And
+nobody but this process answers: a child that user code forked, and that comes back here, leaves.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import types
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from neotasker import embed, task_supervisor
+
+from provider.errors import BadRequest, BadResult, CallError, HandlerError
+from provider.wire import json_form
+from provider.wire.frames import Encoding, FrameType, frame
+from provider.wire.values import Values
+from provider.worker.faults import sendable, shown, text_of, traced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provider.worker.loader import LoadError, Program
+
+_RESULT, _ERROR = int(FrameType.RESULT), int(FrameType.ERROR)
+_CBOR, _JSON = int(Encoding.CBOR), int(Encoding.JSON)
+_PRESENT = frozenset({_CBOR, _JSON})
+_AS_CBOR = frozenset({_CBOR, int(Encoding.ABSENT)})
+
+_BURST = 0
+"""The number of work that answers its calls itself; calls count from 1."""
+
+T = TypeVar("T")
+
+
+class Runner:
+    """Runs the calls of one program.
+
+    Args:
+        program: what to call.
+        values: decodes arguments and encodes results.
+        answer: takes each finished frame; with concurrency > 1 from many threads.
+        concurrency: calls that may run at once; 1 runs each in the caller's thread.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        values: Values,
+        answer: Callable[[bytes], None],
+        concurrency: int = 1,
+    ) -> None:
+        self._program = program
+        self._values = values
+        self._answer = answer
+        self._process = os.getpid()
+        # What an error says is written whatever the limits of values are.
+        self._plain = Values()
+        # The engine reports every outcome through this hook; `outcome` never raises, so there is
+        # no other outcome than a frame.
+        embed.report_result = self._report
+        self._concurrency = concurrency
+        self.overlapping = concurrency > 1
+        self.run: Callable[[int, int, bytes, bytes], None] = self._run_here
+        self.wait_for_room: Callable[[], None] = _nothing_to_wait_for
+        """Wait until another call may run, so that one that is not running is still waiting."""
+        if concurrency > 1:
+            embed.set_thread_pool_size((0, concurrency))
+            self._room = threading.Semaphore(concurrency)
+            self._mine = threading.local()
+            self.run = self._run_in_pool
+            self.wait_for_room = self._wait_for_room
+
+    def running(self) -> int | None:
+        """The call that runs in this thread, None where only the order of calls tells."""
+        return getattr(self._mine, "number", None) if self._concurrency > 1 else None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no call runs in the pool."""
+        if self._concurrency == 1:
+            return True
+        free = sum(self._room.acquire(blocking=False) for _ in range(self._concurrency))
+        for _ in range(free):
+            self._room.release()
+        return free == self._concurrency
+
+    def settle(self) -> None:
+        """Wait until no call runs, so that code can be replaced under nobody's feet."""
+        if self._concurrency > 1:
+            for _ in range(self._concurrency):
+                self._room.acquire()
+            self._room.release(self._concurrency)
+
+    def close(self) -> None:
+        """Wait for what runs in the pool."""
+        task_supervisor.thread_pool.shutdown(wait=True)
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Have the engine run work of ours that runs calls one after the other by `outcome`.
+
+        Args:
+            work: a burst of calls; so what the engine costs is paid once for all of them.
+
+        Returns:
+            What it returns. What it raises passes.
+        """
+        ended: list[T] = []
+        failed: list[Exception] = []
+
+        def run() -> None:
+            try:
+                ended.append(work())
+            except Exception as error:  # noqa: BLE001  the engine would make a text of it
+                failed.append(error)
+
+        embed.call_direct(_BURST, run)
+        if failed:
+            raise failed[0]
+        return ended[0]
+
+    def _run_here(self, number: int, encoding: int, operation: bytes, payload: bytes) -> None:
+        embed.call_direct(number, self.outcome, number, encoding, operation, payload)
+
+    def _run_in_pool(self, number: int, encoding: int, operation: bytes, payload: bytes) -> None:
+        self._room.acquire()
+        task_supervisor.spawn(self._run_and_leave, number, encoding, operation, payload)
+
+    def _run_and_leave(self, number: int, encoding: int, operation: bytes, payload: bytes) -> None:
+        self._mine.number = number
+        try:
+            self._run_here(number, encoding, operation, payload)
+        except BaseException as error:  # noqa: BLE001  the pool would keep it to itself
+            sys.stderr.write(f"call {number} cannot be answered: {shown(error)}\n")
+            os._exit(1)
+        finally:
+            self._mine.number = None
+            self._room.release()
+
+    def _wait_for_room(self) -> None:
+        with self._room:
+            return
+
+    def _report(self, number: int, result: bytes = b"", error: object = None) -> None:
+        if number == _BURST:
+            return
+        if os.getpid() != self._process:
+            os._exit(0)
+        if error is not None:  # the link broke under an answer, or a fault of ours
+            raise SystemError(f"the runner failed: {error}")
+        self._answer(result)
+
+    def outcome(self, number: int, encoding: int, operation: bytes, payload: bytes) -> bytes:
+        """The frame that answers this call, which is run here and now. Raises nothing."""
+        try:
+            command = operation.decode("utf-8")
+            if encoding == _CBOR:
+                argument = self._values.decode(payload)
+            elif encoding == _JSON:
+                argument = json_form.decode(payload, self._values)
+            else:
+                argument = None
+        except CallError as error:
+            return self.error_frame(number, error)
+        except Exception as error:  # noqa: BLE001  whatever the bytes did, the caller is told
+            problem = BadRequest(f"the request cannot be read: {shown(error, 200)}")
+            return self.error_frame(number, problem)
+        try:
+            result = self._program.call(command, argument, encoding in _PRESENT)
+            if isinstance(result, types.GeneratorType):
+                result = list(result)
+        except BaseException as error:  # noqa: BLE001  the rule of this file
+            return self.error_frame(number, as_handler_error(error))
+        try:
+            if encoding in _AS_CBOR:
+                return frame(_RESULT, number, self._values.encode(result))
+            return frame(_RESULT, number, json_form.encode(result, self._values))
+        except CallError as error:
+            return self.error_frame(number, error)
+        except BaseException as error:  # noqa: BLE001  methods of user types run while encoding
+            misfit = BadResult(f"the result cannot travel: {shown(error, 200)}")
+            return self.error_frame(number, misfit)
+
+    def error_frame(self, number: int, error: CallError) -> bytes:
+        """The frame that answers call `number` with this error."""
+        try:
+            if error.details is not None:
+                self._values.encode(error.details)
+            body = self._plain.encode(error.as_map())
+        except BaseException as problem:  # noqa: BLE001  details the author gave cannot travel
+            reason = problem.message if isinstance(problem, CallError) else shown(problem, 200)
+            error.details = None
+            error.message += f" (its details are left out: {reason})"
+            body = self._plain.encode(error.as_map())
+        return frame(_ERROR, number, body)
+
+
+def as_handler_error(error: BaseException) -> CallError:
+    """What the caller and the log are told about an exception out of user code."""
+    name, text = sendable(type(error).__name__), text_of(error)
+    if isinstance(error, SystemExit):
+        text = f"the handler called sys.exit({shown(error.code)})"
+    code, details = None, None
+    if isinstance(error, HandlerError):
+        code, details = _code(error.code), error.details
+    return HandlerError(
+        text or name, type=name, traceback=traced(error), code=code, details=details
+    )
+
+
+def _code(code: Any) -> int | None:
+    """The author's code as a plain number, None when it is none that can stand in a header."""
+    return int(code) if isinstance(code, int) and 0 < code < 1 << 31 else None
+
+
+def _nothing_to_wait_for() -> None:
+    """Calls run one after the other in the caller's thread."""
+
+
+def load_failure(error: LoadError) -> dict[str, Any]:
+    """A failed load as it travels to the host."""
+    return {
+        "message": sendable(str(error)),
+        "traceback": error.traceback,
+    }

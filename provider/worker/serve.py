@@ -1,0 +1,287 @@
+"""The life of the worker: say hello, load, serve, leave.
+
+The rule of this file: one thread reads frames and runs calls in the order they came. Answers are
+held together so that a burst costs one system call, yet none waits for a slow neighbour:
+
+- when nothing more is at hand, what is held goes out before the worker sleeps;
+- before an operation that is new or was slow the last time, what is held goes out first;
+- what is held for more than half a millisecond goes out after the call that made it so;
+- and should a quick operation turn slow, the attendant thread sends what is held.
+
+The attendant also ends the process when the host is gone, even while user code runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import socket
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from provider.errors import CallTimeout
+from provider.wire.frames import (
+    VERSION,
+    FrameError,
+    FrameReader,
+    FrameType,
+    frame,
+    read_call,
+)
+from provider.wire.progress import Progress
+from provider.wire.values import Limits, Values
+from provider.worker.answers import Answers
+from provider.worker.loader import Loaded, LoadError, Program
+from provider.worker.prints import Prints
+from provider.worker.runner import Runner, load_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RECEIVE = 64 * 1024
+"""Bytes asked of the link at once. From 128 KiB on the C library maps fresh memory for it each
+time, which is three system calls and costs an idle worker more than all else."""
+SLOW = 0.0005
+"""Seconds from which a call, or the holding of an answer, counts as long."""
+QUICK_NAMES = 4096
+"""Names remembered as quick; callers make names up, so there is an end to it."""
+
+Frame = tuple[int, int, bytes]
+"""Type, number and body, as `FrameReader` has them."""
+_CALL = int(FrameType.CALL)
+_LATE = "the deadline passed while the call waited; it was not run"
+
+
+class _Leave(Exception):
+    """The host said BYE or is gone."""
+
+
+def serve(link_descriptor: int, progress_descriptor: int) -> int:
+    """Serve the host at the other end of the link until it says BYE or is gone.
+
+    Args:
+        link_descriptor: of a connected stream socket.
+        progress_descriptor: of the shared memory.
+
+    Returns:
+        The exit code of the process: 0 after BYE, 1 when the link broke, 3 when nothing loaded.
+    """
+    # Inherited to reach us; the user's child processes must not hold them open.
+    os.set_inheritable(link_descriptor, False)
+    link = socket.socket(fileno=link_descriptor)
+    link.setblocking(True)
+    progress = Progress(progress_descriptor)
+    os.close(progress_descriptor)
+    # Ctrl-C reaches the host, which ends the worker in order.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    os.register_at_fork(after_in_child=link.close)  # it belongs to the parent
+    _die_with_host()
+    answers = Answers(link, progress)
+    serving = _Serving(link, progress, answers)
+    serving.prints.mark_lines()
+    answers.attend()
+    try:
+        return serving.run()
+    except (OSError, FrameError) as error:
+        print(f"the link to the host broke: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if serving.idle:
+            answers.leave()
+
+
+class _Serving:
+    """The loop over frames and what it needs."""
+
+    def __init__(self, link: socket.socket, progress: Progress, answers: Answers) -> None:
+        self._link = link
+        self._answers = answers
+        self._progress = progress
+        self._quick: set[bytes] = set()
+        self._reported = 0
+        self._program: Program
+        self._runner: Runner | None = None
+        self.prints = Prints(self._running)
+        self._forked = False
+        os.register_at_fork(after_in_child=self._note_fork)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no call runs any more."""
+        return self._runner is None or self._runner.idle
+
+    def run(self) -> int:
+        import cbor2
+        import neotasker
+
+        hello = {
+            "version": VERSION,
+            "pid": os.getpid(),
+            "python": "{}.{}.{}".format(*sys.version_info[:3]),
+            "prefix": sys.prefix,
+            "neotasker": neotasker.__version__,
+        }
+        self._answers.send(frame(FrameType.HELLO, 0, cbor2.dumps(hello)))
+        reader = FrameReader()
+        try:
+            while True:
+                data = self._link.recv(RECEIVE)
+                if not data:
+                    raise _Leave  # noqa: TRY301  there is one way out
+                frames = iter(reader.feed(data))
+                while (other := self._calls(frames)) is not None:
+                    self._answers.flush()
+                    self._tell(*other)
+                self._answers.flush()
+                self._report_new_files()
+        except _Leave:
+            self._answers.flush()
+            return 0
+        except LoadError as error:
+            self._answers.send(frame(FrameType.FAILED, 0, cbor2.dumps(load_failure(error))))
+            return 3
+
+    def _calls(self, frames: Iterator[Frame]) -> Frame | None:
+        """Run calls up to the first frame that is none, which is returned."""
+        runner = self._runner
+        if runner is None:
+            return next(frames, None)
+        if runner.overlapping:
+            return self._run_overlapping(runner, frames)
+        return runner.together(functools.partial(self._run_alone, runner, frames))
+
+    def _run_alone(self, runner: Runner, frames: Iterator[Frame]) -> Frame | None:
+        # The way of every call in the default mode. All it needs is at hand, and around the user's
+        # function it is two calls of ours: to take the frame apart, and `outcome`.
+        answers, hold = self._answers, self._answers.hold
+        quick, outcome, begin, clock = self._quick, runner.outcome, self._progress.begin, monotonic
+        out, error = self.prints.unfinished
+        for other in frames:
+            kind, number, body = other
+            if kind != _CALL:
+                return other
+            encoding, deadline, operation, payload = read_call(body)
+            known = operation in quick
+            if not known and answers.held:
+                answers.flush()
+            # The note first, then the clock: whoever looks after the deadline and does not find
+            # this call begun may be sure that it will not run.
+            begin(number)
+            now = clock()
+            if now >= deadline:
+                hold(runner.error_frame(number, CallTimeout(_LATE)))
+                continue
+            answer = outcome(number, encoding, operation, payload)
+            if self._forked:
+                os._exit(0)  # a child that user code forked, and that came back here
+            if out or error:
+                self.prints.end(number)
+            hold(answer)
+            after = clock()
+            if after - now > SLOW:
+                quick.discard(operation)
+                self._report_new_files()
+            elif not known:
+                if len(quick) >= QUICK_NAMES:
+                    quick.clear()
+                quick.add(operation)
+            if answers.held and after - answers.since > SLOW:
+                answers.flush()
+        return None
+
+    def _run_overlapping(self, runner: Runner, frames: Iterator[Frame]) -> Frame | None:
+        for other in frames:
+            kind, number, body = other
+            if kind != _CALL:
+                return other
+            encoding, deadline, operation, payload = read_call(body)
+            runner.wait_for_room()
+            # In this order, as above.
+            self._progress.begin(number)
+            if monotonic() < deadline:
+                runner.run(number, encoding, operation, payload)
+            else:
+                self._finish_overlapping(runner.error_frame(number, CallTimeout(_LATE)))
+        return None
+
+    def _finish_overlapping(self, answer: bytes) -> None:
+        """Take the answer of one of several calls that run; none may wait for another to end."""
+        self.prints.end(self._running())
+        self._answers.send(answer)
+
+    def _running(self) -> int:
+        """The call that the code which asks belongs to, as well as can be known."""
+        mine = self._runner.running() if self._runner is not None else None
+        return self._progress.begun() if mine is None else mine
+
+    def _tell(self, kind: int, number: int, body: bytes) -> None:
+        import cbor2
+
+        if kind == FrameType.SETUP:
+            self._set_up(cbor2.loads(body))
+        elif kind == FrameType.RELOAD and self._runner is not None:
+            self._runner.settle()
+            self._reload(number, force=bool(cbor2.loads(body).get("force")))
+        elif kind == FrameType.BYE:
+            if self._runner is not None:
+                self._runner.close()
+            raise _Leave
+        else:
+            raise FrameError(f"a frame of type {kind} is not for the worker, or too early")
+
+    def _reload(self, number: int, *, force: bool) -> None:
+        import cbor2
+
+        try:
+            loaded = self._program.reload(force=force)
+        except LoadError as error:
+            failure = cbor2.dumps({"error": load_failure(error)})
+            self._answers.send(frame(FrameType.RELOADED, number, failure))
+            if self._program.has_new_files:
+                # Where the fault may be, in a file that no serving module came from.
+                self._report(FrameType.FILES, 0, self._program.state())
+        else:
+            self._report(FrameType.RELOADED, number, loaded)
+
+    def _set_up(self, setup: dict[str, Any]) -> None:
+        values = Values(Limits(**setup["limits"]))
+        # Behind the standard library and before installed libraries, as PYTHONPATH would like it
+        # but without the power to replace the standard library under our feet.
+        extra = [path for path in setup["path"] if path not in sys.path]
+        place = next(
+            (i for i, path in enumerate(sys.path) if path.endswith(("-packages",))), len(sys.path)
+        )
+        sys.path[place:place] = extra
+        self._program = Program(setup["main"], setup["dispatch"])
+        concurrency = setup["concurrency"]
+        self._runner = Runner(self._program, values, self._finish_overlapping, concurrency)
+        self._report(FrameType.READY, 0, self._program.load())
+
+    def _report_new_files(self) -> None:
+        """Tell the host of files that calls imported."""
+        if self._runner is not None and self._program.tracked_count != self._reported:
+            self._report(FrameType.FILES, 0, self._program.state())
+
+    def _note_fork(self) -> None:
+        self._forked = True
+
+    def _report(self, kind: int, number: int, loaded: Loaded) -> None:
+        import cbor2
+
+        self._reported = self._program.tracked_count
+        self._answers.send(frame(kind, number, cbor2.dumps(loaded.as_map())))
+
+
+def _die_with_host() -> None:
+    """Ask the kernel to kill us when the host dies, which works even while the GIL is held."""
+    if not sys.platform.startswith("linux"):
+        return
+    pr_set_pdeathsig = 1
+    # Some interpreters are built without ctypes; the attendant ends those.
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGKILL), 0, 0, 0)

