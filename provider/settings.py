@@ -61,6 +61,15 @@ def _folders(value: object) -> object:
     return [part for part in value.split(":") if part] if isinstance(value, str) else value
 
 
+def _keys(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    keys = tuple(part.strip() for part in value.split(",") if part.strip())
+    if any(not re.fullmatch(r"[A-Z2-7]{56}", key) for key in keys):
+        raise ValueError(_KEYS.expects)
+    return keys
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -109,6 +118,8 @@ _FOLDERS = Kind(
     is_path=True,
 )
 
+_KEYS = Kind("public keys", "public keys separated by commas", ",".join)
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "pretty", "json"]
 
@@ -135,6 +146,7 @@ Target = Annotated[str | None, _TARGET]
 SomePath = Annotated[Path | None, _PATH]
 ReadableFile = Annotated[Path | None, AfterValidator(_readable), _FILE]
 Folders = Annotated[tuple[Path, ...], BeforeValidator(_folders), _FOLDERS]
+Keys = Annotated[tuple[str, ...], BeforeValidator(_keys), _KEYS]
 
 
 # --- The table -----------------------------------------------------------------------------------
@@ -144,6 +156,8 @@ GROUPS = {
     "NATS": "Where the NATS server is and how to be let in. "
     "The names and meanings are those of the `nats` command.",
     "Address": "The subjects the provider answers on.",
+    "Lattice": "Signed calls, as wasmCloud hosts and actors make them. "
+    "A host says most of this itself when it launches the provider.",
     "Calls": "How long a call may take, how many may wait and how many run.",
     "Limits": "How large a message and the values in it may be.",
     "Worker": "The process that runs your code.",
@@ -292,6 +306,38 @@ class Settings(BaseSettings):
         "Address",
         "The name in service discovery and in the subjects provider.LATTICE.NAME.OPERATION.",
         default="python",
+    )
+
+    cluster_issuers: Keys = _knob(
+        "PROVIDER_CLUSTER_ISSUERS",
+        "Lattice",
+        "Public keys (C...) that may sign calls, separated by commas. With one, signed calls of "
+        "linked actors are answered, and links and health asked for as on a wasmCloud lattice.",
+        default=(),
+    )
+    strict: Switch = _knob(
+        "PROVIDER_STRICT",
+        "Lattice",
+        "Refuse what the wasmbus protocol lets through: a signed call sent a second time or long "
+        "ago, one for another link or contract, a shutdown that names no host, and calls that "
+        "nobody signed.",
+        default=False,
+    )
+    cluster_seed: ReadableFile = _knob(
+        "PROVIDER_CLUSTER_SEED",
+        "Lattice",
+        "File with the seed (SC...) that signs calls made with --wasmbus.",
+    )
+    actor: Text = _knob(
+        "PROVIDER_ACTOR",
+        "Lattice",
+        "Public key (M...) of the actor in whose name such calls are made.",
+    )
+    contract_id: Text = _knob(
+        "PROVIDER_CONTRACT_ID",
+        "Lattice",
+        "The contract in their target and in links.",
+        default="wasmcloud:example:python",
     )
 
     call_timeout: Duration = _knob(

@@ -160,6 +160,7 @@ def test_every_field_can_be_given_by_its_variable(tmp_path: Path) -> None:
         "URLs": "nats://h:1",
         "file": str(file),
         "on or off": "on",
+        "public keys": "C" * 56,
     }
     environ = {
         knob.variable: by_kind.get(knob.kind.name, str(knob.default or "text"))
@@ -168,6 +169,14 @@ def test_every_field_can_be_given_by_its_variable(tmp_path: Path) -> None:
     }
     sources = load(environ=environ).sources
     assert {field for field, source in sources.items() if source == "default"} == {"nats_context"}
+
+
+def test_public_keys_are_separated_by_commas_and_checked() -> None:
+    keys = "C" * 56, "N" * 56
+    settings = load(environ={"PROVIDER_CLUSTER_ISSUERS": f" {keys[0]} , {keys[1]},"})
+    assert settings.cluster_issuers == keys
+    with pytest.raises(StartError, match="expected  public keys separated by commas"):
+        load(environ={"PROVIDER_CLUSTER_ISSUERS": "C1"})
 
 
 # --- The .env file -------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
 
     from provider.host.contract import WorkerSetup
+    from provider.lattice.membership import Membership
     from provider.settings import Settings
 
 ANSWERS_OUT = 1.0
@@ -53,6 +54,7 @@ async def run(
     options: connection.NatsOptions,
     *,
     announce: Callable[[Ready], None] = lambda _ready: None,
+    membership: Membership | None = None,
 ) -> int:
     """Serve until told to stop.
 
@@ -61,6 +63,7 @@ async def run(
         setup: the user's code, resolved.
         options: of the NATS connection.
         announce: told once, when calls are answered.
+        membership: of a wasmCloud lattice; None for none.
 
     Returns:
         The exit code: 0 after an orderly stop, 1 when the connection was lost for good.
@@ -68,7 +71,7 @@ async def run(
     Raises:
         StartError: the code cannot be loaded, or NATS cannot be reached and waiting was refused.
     """
-    return await _Host(settings, setup, options, announce).life()
+    return await _Host(settings, setup, options, announce, membership).life()
 
 
 class Ready:
@@ -97,7 +100,9 @@ class _Host:
         setup: WorkerSetup,
         options: connection.NatsOptions,
         announce: Callable[[Ready], None],
+        membership: Membership | None,
     ) -> None:
+        self._membership = membership
         self._settings = settings
         self._setup = setup
         self._options = options

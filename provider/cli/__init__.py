@@ -1,0 +1,45 @@
+"""The command `provider`: parse, do one thing, print, exit.
+
+The rule of this package: one file per subject, what they share in `form`. Exit codes: 0 ok,
+1 failed, 2 usage, 3 could not start, 4 no answer.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from provider import __version__
+from provider.cli import call, serve  # noqa: F401  they add their commands to `app`
+from provider.cli.form import app
+
+SHELLS = ("bash", "zsh", "fish", "powershell")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"provider {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """The entry point of the command."""
+    if sys.argv[1:2] == ["--show-completion"] and sys.argv[2:] in [[shell] for shell in SHELLS]:
+        _show_completion(sys.argv[2])
+        return
+    app(prog_name="provider")
+
+
+def _show_completion(shell: str) -> None:
+    # typer goes by the shell it finds itself in, and would take no notice of the one named.
+    from typer import completion
+
+    script = completion.get_completion_script(  # type: ignore[attr-defined]  # typer uses it so, too
+        prog_name="provider", complete_var="_PROVIDER_COMPLETE", shell=shell
+    )
+    typer.echo(script)

@@ -1,0 +1,219 @@
+"""The commands that talk to a running provider: call, reload, probe.
+
+The rule of this file: what is printed on standard output is the answer and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from provider.cli.form import (
+    ADDRESS,
+    NATS,
+    AsJson,
+    app,
+    duration,
+    exit_code,
+    fail,
+    fail_call,
+    json_line,
+    with_provider,
+    with_settings,
+)
+from provider.errors import CallError, ExitCode
+from provider.settings import Settings  # noqa: TC001  with_settings evaluates the annotation
+
+if TYPE_CHECKING:
+    from provider.client import Python
+
+ROLL_CALL = 0.5
+"""Seconds every instance has to say that it is there."""
+
+
+@app.command()
+@with_settings(NATS, ADDRESS)
+def call(
+    operation: Annotated[str, typer.Argument(help="Its name, such as py.factorial.")],
+    argument: Annotated[
+        str | None,
+        typer.Argument(
+            help="JSON, @FILE to read it from a file, or @- from standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    cbor: Annotated[
+        bool,
+        typer.Option("--cbor", help="The argument is CBOR: hex digits, or the bytes of @FILE."),
+    ] = False,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw",
+            help="Print text and bytes as they are, without JSON quotes; with --cbor, the "
+            "result's CBOR bytes.",
+        ),
+    ] = False,
+    timeout: Annotated[
+        str, typer.Option("--timeout", help="How long to wait for the answer.")
+    ] = "60s",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole answer, error or not, as one JSON line.")
+    ] = False,
+    *,
+    settings: Settings,
+) -> None:
+    """Call an operation and print its result as JSON.
+
+    ```
+    provider call py.factorial 10
+    provider call py.hello '"Alice"' --raw
+    provider call py.factorial @argument.json --timeout 500ms
+    ```
+    """
+    seconds = duration(timeout)
+    given, value = _argument(argument, cbor=cbor)
+
+    async def work(python: Python) -> Any:
+        if not given:
+            return await python.call(operation, timeout=seconds)
+        return await python.call(operation, value, timeout=seconds)
+
+    try:
+        result = with_provider(settings, work)
+    except CallError as error:
+        if as_json:
+            typer.echo(json_line({"error": error.as_map()}))
+            raise typer.Exit(exit_code(error)) from None
+        fail_call(error)
+    except TypeError as error:
+        fail(str(error), ExitCode.USAGE)
+    if as_json:
+        typer.echo(json_line({"result": result}))
+    elif raw:
+        _print_raw(result, cbor=cbor)
+    else:
+        typer.echo(json_line(result))
+
+
+@app.command()
+@with_settings(NATS, ADDRESS)
+def reload(
+    everywhere: Annotated[
+        bool,
+        typer.Option("--all", help="Every instance, through the admin subject (PROVIDER_ADMIN)."),
+    ] = False,
+    timeout: Annotated[str, typer.Option("--timeout", help="How long to wait.")] = "30s",
+    *,
+    settings: Settings,
+) -> None:
+    """Have the provider load its code again, changed or not.
+
+    ```
+    provider reload
+    provider reload --all
+    ```
+    """
+    seconds = duration(timeout)
+
+    async def work(python: Python) -> list[dict[str, Any]]:
+        if everywhere:
+            there = len(await python.admin("status", timeout=ROLL_CALL))
+            answers = await python.admin("reload", timeout=seconds or math.inf, expect=there)
+            late = {"kind": "timeout", "message": f"an instance did not answer within {timeout}"}
+            return answers + [{"error": late}] * (there - len(answers))
+        await python.reload(timeout=seconds)
+        return [{"result": True}]
+
+    try:
+        answers = with_provider(settings, work)
+    except CallError as error:
+        fail_call(error)
+    failed = [answer["error"] for answer in answers if "error" in answer]
+    for failure in failed:
+        typer.echo(f"{failure['kind']}: {failure['message']}", err=True)
+    typer.echo(f"reloaded: {len(answers) - len(failed)} of {len(answers)}", err=True)
+    if failed or not answers:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@app.command()
+@with_settings(NATS, ADDRESS)
+def probe(
+    timeout: Annotated[str, typer.Option("--timeout", help="How long to wait.")] = "2s",
+    as_json: AsJson = False,
+    *,
+    settings: Settings,
+) -> None:
+    """Ask a running provider whether it is healthy.
+
+    Exit code 0 if so, 1 if not, 4 if none is there.
+
+    ```
+    provider probe
+    provider probe --json --timeout 500ms
+    ```
+    """
+    seconds = duration(timeout)
+    try:
+        status = with_provider(settings, lambda python: python.status(timeout=seconds))
+    except CallError as error:
+        if as_json:
+            typer.echo(json_line({"ready": False, "reason": error.message}))
+            raise typer.Exit(exit_code(error)) from None
+        fail_call(error)
+    if as_json:
+        typer.echo(json_line(status))
+    else:
+        trouble = status["reason"] or (
+            f"the newest code does not load: {status['reload_error']}"
+            if status["reload_error"]
+            else ""
+        )
+        word = "healthy" if status["ready"] else "unhealthy"
+        typer.echo(f"{word}: {trouble}" if trouble else word)
+    if not status["ready"]:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _argument(text: str | None, *, cbor: bool) -> tuple[bool, Any]:
+    """Whether there is an argument, and its value."""
+    from provider.wire import json_form
+    from provider.wire.values import Values
+
+    if text is None:
+        return False, None
+    try:
+        if text == "@-":
+            data = sys.stdin.buffer.read()
+        elif text.startswith("@"):
+            data = Path(text[1:]).read_bytes()
+        else:
+            data = bytes.fromhex(text) if cbor else text.encode()
+    except OSError as error:
+        fail(f"cannot read {text[1:]}: {error.strerror}", ExitCode.USAGE)
+    except ValueError:
+        fail("with --cbor the argument is hex digits or @FILE", ExitCode.USAGE)
+    try:
+        return True, Values().decode(data) if cbor else json_form.decode(data, Values())
+    except CallError as error:
+        hint = (
+            "" if cbor or text.startswith("@") else f"\ntext needs quotes of its own: '\"{text}\"'"
+        )
+        fail(f"the argument is {error.message}{hint}", ExitCode.USAGE)
+
+
+def _print_raw(result: Any, *, cbor: bool) -> None:
+    from provider.wire.values import Values
+
+    if cbor:
+        sys.stdout.buffer.write(Values().encode(result))
+    elif isinstance(result, bytes):
+        sys.stdout.buffer.write(result)
+    else:
+        typer.echo(result if isinstance(result, str) else json_line(result))
+    sys.stdout.flush()

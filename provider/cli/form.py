@@ -1,0 +1,214 @@
+"""What the commands share: flags made from the settings, and how a command ends.
+
+The rule of this file: flags are made from the table in `settings`; data goes to standard output,
+talk to standard error, and how it ended is the exit code. Heavy imports wait until a command needs
+them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from provider.errors import CallError, ExitCode, StartError
+from provider.settings import KNOBS, Settings, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from provider.client import Python
+    from provider.connection import NatsOptions
+
+app = typer.Typer(
+    name="provider",
+    help="Call Python functions from anywhere on a NATS network.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 ok, 1 failed, 2 usage, 3 could not start, 4 no answer.",
+)
+
+CODE, NATS, ADDRESS, LATTICE = "Your code", "NATS", "Address", "Lattice"
+CALLS, LIMITS, WORKER, RELOAD, LOGS = "Calls", "Limits", "Worker", "Reload", "Logs"
+
+EnvFile = Annotated[
+    Path | None,
+    typer.Option("--env-file", help="Read this file instead of .env.", show_default=False),
+]
+NoEnvFile = Annotated[bool, typer.Option("--no-env-file", help="Do not read .env.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, on one line.")]
+
+
+def with_settings(*groups: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags of these groups of settings, and the `Settings` they make.
+
+    The command is called with `settings` in place of the flags. Wrong settings end it with exit
+    code 2 when a flag is to blame, 3 otherwise.
+    """
+    knobs = [knob for knob in KNOBS.values() if knob.group in groups and knob.flag is not None]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [
+            parameter
+            for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
+            if name != "settings"
+        ]
+
+        def run_command(
+            *, env_file: Path | None = None, no_env_file: bool = False, **given: Any
+        ) -> None:
+            flags = {knob.field: given.pop(knob.field) for knob in knobs}
+            command(settings=load_settings(flags, env_file, no_env_file=no_env_file), **given)
+
+        added = [
+            inspect.Parameter(
+                knob.field,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[
+                    bool | None if knob.is_switch else str | None,
+                    typer.Option(
+                        knob.flag,
+                        help=f"{knob.help} [{knob.variable}]",
+                        rich_help_panel=knob.group,
+                        show_default=knob.default or False,
+                        metavar=None if knob.is_switch else knob.kind.name.upper(),
+                    ),
+                ],
+            )
+            for knob in knobs
+        ]
+        for name, annotation, default in (
+            ("env_file", EnvFile, None),
+            ("no_env_file", NoEnvFile, False),
+        ):
+            added.append(
+                inspect.Parameter(
+                    name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+                )
+            )
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + added
+        run_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by typer
+        run_command.__annotations__ = {p.name: p.annotation for p in parameters}
+        run_command.__doc__ = command.__doc__
+        run_command.__name__ = command.__name__
+        return run_command
+
+    return decorate
+
+
+def load_settings(flags: dict[str, Any], env_file: Path | None, *, no_env_file: bool) -> Settings:
+    """The settings; wrong ones end the command with 2 when a flag is to blame, 3 otherwise."""
+    try:
+        settings = load(flags, env_file=False if no_env_file else env_file)
+    except StartError as error:
+        blame_flag = any(value is not None for value in flags.values()) and "flag --" in str(error)
+        fail(str(error), ExitCode.USAGE if blame_flag else ExitCode.NOT_STARTED)
+    for name in settings.unknown:
+        typer.echo(f"warning: no setting is called {name}", err=True)
+    return settings
+
+
+def configure_logs(
+    settings: Settings, level: str | None = None, *, background: bool = False
+) -> None:
+    """Log as the settings say, or at this level."""
+    from provider.telemetry import logs
+
+    logs.configure(level or settings.log_level, settings.log_format, background=background)
+
+
+def nats_options(settings: Settings) -> NatsOptions:
+    """How the settings say to connect."""
+    from provider.connection import NatsOptions
+
+    password, token = settings.nats_password, settings.nats_token
+    return NatsOptions(
+        servers=settings.nats_servers,
+        user=settings.nats_user,
+        password=password.get_secret_value() if password else None,
+        token=token.get_secret_value() if token else None,
+        creds=settings.nats_creds,
+        nkey=settings.nats_nkey,
+        cert=settings.nats_cert,
+        key=settings.nats_key,
+        ca=settings.nats_ca,
+    )
+
+
+def run_loop(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run it to its end, on uvloop where there is one."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    return uvloop.run(work)
+
+
+def with_provider(settings: Settings, work: Callable[[Python], Coroutine[Any, Any, Any]]) -> Any:
+    """Do this with a connection to the provider; without NATS the command ends with 4."""
+    from provider import client
+    from provider.telemetry import logs
+
+    async def connected() -> Any:
+        async with client.connect(
+            nats_options(settings),
+            lattice=settings.lattice,
+            key=settings.key,
+            link_name=settings.link_name,
+            name=settings.name,
+        ) as python:
+            return await work(python)
+
+    logs.configure("error", settings.log_format)
+    try:
+        return asyncio.run(connected())
+    except StartError as error:
+        fail(str(error), ExitCode.NO_ANSWER)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def duration(text: str) -> float:
+    """Seconds from the text of `--timeout`."""
+    from provider.units import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        fail(f"--timeout: {error}", ExitCode.USAGE)
+
+
+def json_line(value: Any) -> str:
+    """The value as JSON on one line, in the form of docs/protocol.md."""
+    from provider.wire import json_form
+    from provider.wire.values import Limits, Values
+
+    return json_form.encode(value, Values(Limits(depth=128))).decode()
+
+
+def exit_code(error: CallError) -> ExitCode:
+    """The exit code that tells of this error."""
+    from provider.client import NoProvider
+
+    return ExitCode.NO_ANSWER if isinstance(error, NoProvider) else error.meaning.exit_code
+
+
+def fail_call(error: CallError) -> NoReturn:
+    """End the command because a call failed."""
+    text = f"{error.kind}: {error.message}"
+    if error.type and error.type != error.message:
+        text = f"{error.kind}: {error.type}: {error.message}"
+    if error.traceback:
+        text += f"\n{error.traceback}"
+    fail(text, exit_code(error))
+
+
+def fail(text: str, code: ExitCode) -> NoReturn:
+    """Say why on standard error, and end the command."""
+    typer.echo(f"error: {text}", err=True)
+    raise typer.Exit(code)

@@ -1,0 +1,190 @@
+"""The commands that serve a dispatch program, or get ready to: run, check, config.
+
+The rule of this file: a command resolves what it was told, starts one thing, and ends with its
+exit code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from provider.cli.form import (
+    ADDRESS,
+    CALLS,
+    CODE,
+    LATTICE,
+    LIMITS,
+    LOGS,
+    NATS,
+    RELOAD,
+    WORKER,
+    AsJson,
+    app,
+    configure_logs,
+    fail,
+    json_line,
+    nats_options,
+    run_loop,
+    with_settings,
+)
+from provider.errors import ExitCode, StartError
+from provider.settings import Settings, rows
+
+if TYPE_CHECKING:
+    from provider.host.contract import WorkerSetup
+    from provider.host.run import Ready
+
+EVERYTHING = (CODE, NATS, ADDRESS, LATTICE, CALLS, LIMITS, WORKER, RELOAD, LOGS)
+
+
+@app.command()
+@with_settings(*EVERYTHING)
+def run(
+    program: Annotated[
+        str | None,
+        typer.Argument(help="The dispatch program; the same as --dispatch.", show_default=False),
+    ] = None,
+    example: Annotated[
+        str | None,
+        typer.Option(
+            "--example",
+            help="Serve one of the examples that come with the provider.",
+            rich_help_panel=CODE,
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    settings: Settings,
+) -> None:
+    """Serve a dispatch program on NATS until stopped.
+
+    Stops in order on Ctrl-C or SIGTERM (a second one forces), loads the code again on SIGHUP.
+
+    ```
+    provider run dispatch.py
+    provider run --example factorial --embedded-nats
+    ```
+    """
+    from provider.host.run import run as serve
+
+    configure_logs(settings, background=True)
+    try:
+        setup = _worker_setup(settings, program, example)
+        code = run_loop(serve(settings, setup, nats_options(settings), announce=_announce))
+    except StartError as error:
+        fail(str(error), ExitCode.NOT_STARTED)
+    raise typer.Exit(code)
+
+
+@app.command()
+@with_settings(CODE, CALLS, LIMITS, WORKER, LOGS)
+def check(
+    program: Annotated[
+        str | None,
+        typer.Argument(help="The dispatch program; the same as --dispatch.", show_default=False),
+    ] = None,
+    *,
+    settings: Settings,
+) -> None:
+    """Load a dispatch program as `run` would, without NATS, and say what is wrong with it.
+
+    ```
+    provider check dispatch.py
+    provider check dispatch.py --venv-path .venv
+    ```
+    """
+    from provider.host.rehearsal import rehearse
+
+    configure_logs(settings, level="warning")
+    try:
+        setup = _worker_setup(settings, program, None)
+        loaded = run_loop(rehearse(setup, settings.start_timeout))
+    except StartError as error:
+        fail(str(error), ExitCode.FAILED)
+    for path in loaded.hidden:
+        typer.echo(
+            f"warning: {path} is hidden by the library of the same name; rename it", err=True
+        )
+    typer.echo(f"ok: {setup.program} (Python {loaded.python}, {loaded.seconds:.3f} s)")
+
+
+@app.command()
+@with_settings(*EVERYTHING)
+def config(as_json: AsJson = False, *, settings: Settings) -> None:
+    """Show every setting, its value and where it came from. Secrets are masked.
+
+    ```
+    provider config
+    PROVIDER_LATTICE=staging provider config --json
+    ```
+    """
+    if as_json:
+        typer.echo(
+            json_line(
+                {row.variable: {"value": row.value, "source": row.source} for row in rows(settings)}
+            )
+        )
+        return
+    width = max(len(row.variable) for row in rows(settings))
+    for row in rows(settings):
+        typer.echo(f"{row.variable:<{width}}  {row.value or '-':<28}  {row.source}")
+
+
+def _worker_setup(settings: Settings, program: str | None, example: str | None) -> WorkerSetup:
+    from provider import examples
+    from provider.host import contract
+    from provider.wire.values import Limits
+
+    if program and example:
+        fail("give a program or --example, not both", ExitCode.USAGE)
+    if example:
+        program = str(examples.find(example))
+    return contract.resolve(
+        venv=settings.venv_path,
+        main=None if example else settings.python_main,
+        dispatch=program or settings.python_dispatch,
+        path=settings.python_path,
+        limits=Limits(
+            depth=settings.max_depth,
+            items=settings.max_items,
+            string=settings.max_string,
+            integer_bits=settings.max_integer_bits,
+        ),
+        concurrency=settings.concurrency,
+    )
+
+
+def _announce(ready: Ready) -> None:
+    from provider.wire.address import Address
+
+    if not sys.stderr.isatty() and not ready.embedded:
+        return
+    beside = Path(sys.argv[0])
+    command = (
+        str(beside) if beside.name == "provider" and beside.parent.name == "bin" else "provider"
+    )
+    with contextlib.suppress(ValueError):
+        command = str(Path(command).relative_to(Path.cwd()))
+    is_factorial = Path(ready.program).parent.name == "factorial"
+    example = "py.factorial 10" if is_factorial else "OPERATION 'ARGUMENT AS JSON'"
+    prefix = "" if ready.url == "nats://127.0.0.1:4222" else f"NATS_URL={shlex.quote(ready.url)} "
+    ours, usual = ready.address, Address()
+    for flag, value, default in (
+        ("--lattice", ours.lattice, usual.lattice),
+        ("--key", ours.key, usual.key),
+        ("--link-name", ours.link_name, usual.link_name),
+    ):
+        if value != default:
+            example += f" {flag} {shlex.quote(value)}"
+    typer.echo(
+        f"\nServing {ready.program}\nCall it from a second terminal:\n\n"
+        f"    {prefix}{command} call {example}\n\n"
+        "Save the program while this runs: the next call runs what you saved. Ctrl-C stops.\n",
+        err=True,
+    )
