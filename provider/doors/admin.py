@@ -34,6 +34,7 @@ class AdminDoor:
         status: what `status` answers.
         path: takes the reload.
         drain: starts the orderly stop.
+        tracebacks: whether those who ask are sent the traceback of code that does not load.
     """
 
     def __init__(
@@ -43,7 +44,10 @@ class AdminDoor:
         status: Callable[[], dict[str, Any]],
         path: CallPath,
         drain: Callable[[], None],
+        *,
+        tracebacks: bool = False,
     ) -> None:
+        self._tracebacks = tracebacks
         self._client = client
         self._address = address
         self._status = status
@@ -73,6 +77,8 @@ class AdminDoor:
         try:
             await self._path.ask(call)
         except CallError as error:
+            if not self._tracebacks:
+                error.traceback = None
             outcome = {"error": error.as_map()}
         await _respond(message, outcome)
 

@@ -19,9 +19,10 @@ import nats.errors
 
 from provider.burst_client import BurstClient, hpub, pub
 from provider.doors.subscriptions import PATIENCE, settle
-from provider.errors import BadRequest, BadResult, CallError, TooLarge, clip
+from provider.errors import BadRequest, BadResult, CallError, TooLarge, Unauthorized, clip
 from provider.host.call import Call
 from provider.telemetry import logs
+from provider.wire.about import trace_of, write_about
 from provider.wire.address import RPC_QUEUE, SERVICE_QUEUE, Address
 from provider.wire.envelope import (
     MAX_ID,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from provider.host.path import CallPath
     from provider.wire.values import Values
 
+    TakeSigned = Callable[[bytes, bytes, dict[str, str] | None], None]
+
 TIMEOUT_HEADER = "Provider-Timeout-Ms"
 ID_HEADER = "Provider-Request-Id"
 _CONTENT_TYPE = "Content-Type"
@@ -54,6 +57,8 @@ _AROUND = 1_000
 
 _AROUND_RESULT = len(result_answer(b""))
 """Bytes of an answer around its result, when there is no id."""
+_CBOR_MAPS = frozenset(range(0xA0, 0xC0))
+"""First bytes of a CBOR map; none of them begins a map or an array of MessagePack."""
 _CBOR, _ABSENT = int(Encoding.CBOR), int(Encoding.ABSENT)
 _log = logs.get_logger(component="nats_door")
 
@@ -92,6 +97,8 @@ class NatsDoor:
         address: the subjects.
         values: reads what stands around the payloads.
         max_message: most bytes of a message, either way; 0 for whatever the server lets through.
+        tracebacks: whether callers are sent the traceback of a handler that raised.
+        unsigned: whether calls are taken that nobody signed.
     """
 
     def __init__(
@@ -102,7 +109,13 @@ class NatsDoor:
         values: Values,
         *,
         max_message: int = 0,
+        tracebacks: bool = False,
+        unsigned: bool = True,
     ) -> None:
+        self._tracebacks = tracebacks
+        self._unsigned = unsigned
+        self.take_signed: TakeSigned | None = None
+        """Where what is no CBOR map goes, on a wasmCloud lattice; None where there is none."""
         self._client = client
         self._path = path
         self._values = values
@@ -129,9 +142,10 @@ class NatsDoor:
     async def open(self) -> None:
         """Subscribe. When this returns, calls arrive."""
         self._path.burst.at_end(self._send)
+        plain = self.take_signed is None and self._unsigned
         for endpoint, take in (
-            (self.native, self._take_native),
-            (self.by_subject, self._take_by_subject),
+            (self.native, self._take_native if plain else self._take_either),
+            (self.by_subject, self._take_by_subject if plain else self._take_if_allowed),
         ):
             self._subscriptions.append(
                 await self._client.subscribe_directly(endpoint.subject, endpoint.queue, take)
@@ -158,7 +172,51 @@ class NatsDoor:
             with contextlib.suppress(nats.errors.Error):
                 await self._client.flush(PATIENCE)
 
+    def check_size(self, data: bytes) -> None:
+        """Refuse a message that is larger than it may be.
+
+        Raises:
+            TooLarge: it is.
+        """
+        if 0 < self._max_message < len(data):
+            raise TooLarge(
+                f"the message has {len(data)} bytes; this provider takes {self._max_message} "
+                "(PROVIDER_MAX_MESSAGE)"
+            )
+
+    def send(self, command: bytes) -> None:
+        """Send a finished command with the answers of this burst."""
+        if not self._out:
+            self._begin()
+        self._out.append(command)
+
     # --- in --------------------------------------------------------------------------------------
+
+    def _take_either(
+        self, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> None:
+        if self.take_signed is not None and (not data or data[0] not in _CBOR_MAPS):
+            self.native.requests += 1
+            self.take_signed(reply, data, headers)
+        elif self._unsigned:
+            self._take_native(subject, reply, data, headers)
+        else:
+            self.native.requests += 1
+            self._refuse_unsigned(_Asked(reply, self.native, error_answer, monotonic()))
+
+    def _take_if_allowed(
+        self, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> None:
+        if self._unsigned:
+            self._take_by_subject(subject, reply, data, headers)
+        else:
+            self.by_subject.requests += 1
+            self._refuse_unsigned(_Asked(reply, self.by_subject, error_answer, monotonic()))
+
+    def _refuse_unsigned(self, asked: _Asked) -> None:
+        self._answer_error(
+            asked, Unauthorized("calls have to be signed here (PROVIDER_STRICT); see --wasmbus")
+        )
 
     def _take_native(
         self, _subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
@@ -167,8 +225,7 @@ class NatsDoor:
         self.native.requests += 1
         path = self._path
         try:
-            if 0 < self._max_message < len(data):
-                raise self._message_too_large(len(data))
+            self.check_size(data)
             operation, payload, request_id, timeout_ms, stream = self._reader.read(data)
             if stream:
                 raise BadRequest("streamed answers are not offered; leave stream out")
@@ -185,12 +242,13 @@ class NatsDoor:
             payload, encoding = b"", _ABSENT
         else:
             encoding = _CBOR
+        about = write_about(trace_of(headers)) if headers else b""
         context: bytes | tuple[bytes, bytes] = reply
         name, answer = "", self._answer_shortly
         if request_id:
             context = reply, request_id
             name, answer = _text_of(request_id), self._answer_native
-        path.submit(Call(operation, payload, encoding, deadline, answer, context, name, now))
+        path.submit(Call(operation, payload, encoding, deadline, answer, context, name, now, about))
 
     def _take_by_subject(
         self, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
@@ -203,8 +261,7 @@ class NatsDoor:
         is_json = content_type == _JSON
         asked = _Asked(reply, self.by_subject, error_answer_json if is_json else error_answer, now)
         try:
-            if 0 < self._max_message < len(data):
-                raise self._message_too_large(len(data))
+            self.check_size(data)
             if content_type and not is_json and content_type not in _CBOR_TYPES:
                 raise BadRequest(
                     f"Content-Type {content_type!r:.80} is not spoken here; send "
@@ -220,14 +277,9 @@ class NatsDoor:
         else:
             encoding = Encoding.CBOR if data else Encoding.ABSENT
         name = (_header(headers, ID_HEADER) or "")[:MAX_ID]
+        answer, about = self._answer_by_subject, write_about(trace_of(headers))
         self._path.submit(
-            Call(operation, data, encoding, deadline, self._answer_by_subject, asked, name, now)
-        )
-
-    def _message_too_large(self, size: int) -> TooLarge:
-        return TooLarge(
-            f"the message has {size} bytes; this provider takes {self._max_message} "
-            "(PROVIDER_MAX_MESSAGE)"
+            Call(operation, data, encoding, deadline, answer, asked, name, now, about)
         )
 
     # --- out -------------------------------------------------------------------------------------
@@ -288,6 +340,8 @@ class NatsDoor:
     def _answer_error(self, asked: _Asked, error: CallError) -> None:
         endpoint = asked.endpoint
         endpoint.errors += 1
+        if not self._tracebacks:
+            error.traceback = None
         headers = error_headers(error)
         endpoint.last_error = f"{error.code}:{headers['Nats-Service-Error']}"
         endpoint.seconds += monotonic() - asked.since

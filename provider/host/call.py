@@ -34,9 +34,11 @@ class Call:
         context: whatever the door needs to send the answer.
         id: the caller's id for it, empty when it gave none.
         received: when it came, seconds on the monotonic clock; now when left out.
+        about: what is known of it beside its argument, of `wire.about.write_about`.
     """
 
     __slots__ = (
+        "about",
         "answer",
         "context",
         "deadline",
@@ -59,7 +61,9 @@ class Call:
         context: Any = None,
         id: str = "",  # noqa: A002  what callers call it
         received: float | None = None,
+        about: bytes = b"",
     ) -> None:
+        self.about = about
         self.operation = operation
         self.payload = payload
         self.encoding = encoding

@@ -155,6 +155,8 @@ class Link(asyncio.Protocol):
     def hand_over(self, call: Call, out: list[bytes]) -> None:
         """Number the call and add its frame to `out`, which the caller writes."""
         number = self._number + 1
+        if call.about:
+            out.append(frame(FrameType.ABOUT, number, call.about))
         out.append(
             call_frame(number, call.operation.encode(), call.payload, call.encoding, call.deadline)
         )

@@ -34,7 +34,6 @@ class CallPath:
         call_timeout: seconds for callers who name none, 0 for no deadline.
         max_call_timeout: most seconds a caller may name, 0 for no maximum.
         reload_allowed: whether the operation `reload` is obeyed.
-        tracebacks: whether callers are sent the traceback of a handler that raised.
     """
 
     def __init__(
@@ -45,7 +44,6 @@ class CallPath:
         call_timeout: float,
         max_call_timeout: float,
         reload_allowed: bool,
-        tracebacks: bool = False,
     ) -> None:
         self._admission = admission
         self._fleet = fleet
@@ -55,7 +53,6 @@ class CallPath:
         """Seconds a call may take whose caller says nothing."""
         self.burst = fleet.burst
         self._reload_allowed = reload_allowed
-        self._tracebacks = tracebacks
         self._wake: asyncio.TimerHandle | None = None
         self._wake_at = math.inf
         self.draining = False
@@ -150,8 +147,6 @@ class CallPath:
             seconds=round(time.monotonic() - call.received, 6),
             **({"exception": error.traceback} if error.traceback else {}),
         )
-        if not self._tracebacks:
-            error.traceback = None
 
     def _refuse(self, call: Call, error: CallError) -> None:
         call.open = False

@@ -15,11 +15,14 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+import nats.errors
+
 from provider import connection
 from provider.burst_client import BurstClient
 from provider.doors.admin import AdminDoor
 from provider.doors.discovery import Discovery
 from provider.doors.nats import NatsDoor
+from provider.doors.subscriptions import PATIENCE
 from provider.errors import CallError, ExitCode
 from provider.host.admission import Admission
 from provider.host.call import RELOAD, Call
@@ -32,16 +35,21 @@ from provider.telemetry import logs
 from provider.wire.address import Address
 from provider.wire.frames import Encoding
 from provider.wire.values import Values
+from provider.wire.wasmbus import SHUTTING_DOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nats.aio.client import Client
 
+    from provider.doors.wasmbus import WasmbusDoor
     from provider.host.contract import WorkerSetup
     from provider.lattice.membership import Membership
     from provider.settings import Settings
 
+HOST_GRACE = 0.1
+"""Seconds for calls to end, and for the worker to leave, when the host tells us to: it kills us
+0.3 s after that (wasmCloud 0.82, `provider_shutdown_delay`)."""
 ANSWERS_OUT = 1.0
 """Seconds the answers to abandoned calls have to get out."""
 
@@ -103,6 +111,9 @@ class _Host:
         membership: Membership | None,
     ) -> None:
         self._membership = membership
+        self._wasmbus: WasmbusDoor | None = None
+        self._host_waits = ""
+        """Where the host that told us to leave waits for word, empty when it did not."""
         self._settings = settings
         self._setup = setup
         self._options = options
@@ -129,7 +140,6 @@ class _Host:
             call_timeout=settings.call_timeout,
             max_call_timeout=settings.max_call_timeout,
             reload_allowed=settings.reload,
-            tracebacks=settings.tracebacks,
         )
 
     async def life(self) -> int:
@@ -149,7 +159,7 @@ class _Host:
             if client is None:
                 return ExitCode.OK
             stack.push_async_callback(_close, client)
-            door, others = await self._open_doors(client)
+            door, others = await self._open_doors(client, stack)
             self._announce(
                 Ready(
                     self._options.shown,
@@ -160,6 +170,8 @@ class _Host:
             )
             await self._stop.wait()
             await self._drain(door, others)
+            if self._host_waits:
+                await self._say_goodbye(client)
         return ExitCode.FAILED if self._lost else ExitCode.OK
 
     async def _connect(self) -> BurstClient:
@@ -171,16 +183,57 @@ class _Host:
             client=BurstClient(self._fleet.burst),
         )
 
-    async def _open_doors(self, client: BurstClient) -> tuple[NatsDoor, list[Any]]:
+    async def _open_doors(
+        self, client: BurstClient, stack: contextlib.AsyncExitStack
+    ) -> tuple[NatsDoor, list[Any]]:
         address, path = self._address, self._path
         values = Values(self._setup.limits)
-        door = NatsDoor(client, path, address, values, max_message=self._settings.max_message)
+        settings, member = self._settings, self._membership
+        door = NatsDoor(
+            client,
+            path,
+            address,
+            values,
+            max_message=settings.max_message,
+            tracebacks=settings.tracebacks,
+            unsigned=not settings.strict,
+        )
         discovery = Discovery(client, door, self._fleet, self._admission, address)
         others: list[Any] = [discovery]
-        if self._settings.admin:
-            others.append(AdminDoor(client, address, discovery.status, path, self._stop.set))
+        if settings.admin:
+            others.append(
+                AdminDoor(
+                    client,
+                    address,
+                    discovery.status,
+                    path,
+                    self._stop.set,
+                    tracebacks=settings.tracebacks,
+                )
+            )
+        if member is not None:
+            # Not before it is needed: what it stands on takes a while to import.
+            from provider.doors.wasmbus import WasmbusDoor
+
+            self._wasmbus = WasmbusDoor(
+                client,
+                door,
+                path,
+                address,
+                member,
+                values,
+                queue_calls=settings.queue_calls,
+                queue_bytes=settings.queue_bytes,
+                tracebacks=settings.tracebacks,
+                status=discovery.status,
+                shutdown=self._told_by_host,
+            )
+            # First, so that a link that comes at once is there before the call it is for.
+            others.insert(0, self._wasmbus)
+            stack.callback(self._wasmbus.stop)
+            await self._wasmbus.open()
         await door.open()
-        for other in others:
+        for other in others[member is not None :]:
             await other.open()
         _log.info(
             "ready",
@@ -193,6 +246,8 @@ class _Host:
 
     async def _drain(self, door: NatsDoor, others: list[Any]) -> None:
         grace, path = self._settings.stop_timeout, self._path
+        if self._host_waits:
+            grace = min(grace, HOST_GRACE)
         began = time.monotonic()
         _log.info("draining", seconds=grace)
         forced = asyncio.create_task(self._force.wait())
@@ -223,9 +278,21 @@ class _Host:
         for other in others:
             await other.close()
         await door.stop_listening()
+        if self._wasmbus is not None:
+            await self._wasmbus.settled()
         self._path.draining = True
         await self._path.drained()
+        if self._wasmbus is not None:
+            await self._wasmbus.settled()
         await door.close()
+
+    async def _say_goodbye(self, client: BurstClient) -> None:
+        # Hosts kill us right after this word, so it is the last thing we do.
+        await self._fleet.stop(0.0 if self._abandoned else HOST_GRACE)
+        if client.is_connected:
+            await client.publish(self._host_waits, SHUTTING_DOWN)
+            with contextlib.suppress(nats.errors.Error):
+                await client.flush(PATIENCE)
 
     async def _stop_fleet(self) -> None:
         # What was answered as abandoned must not run any more.
@@ -249,6 +316,10 @@ class _Host:
         if self._signalled:
             self._force.set()
         self._signalled = True
+        self._stop.set()
+
+    def _told_by_host(self, reply: str) -> None:
+        self._host_waits = reply
         self._stop.set()
 
     def _told_to_reload(self) -> None:

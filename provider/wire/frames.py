@@ -34,6 +34,8 @@ class FrameType(IntEnum):
     """Load the user's code again: a CBOR map with `force` and, for watchers, nothing else."""
     BYE = 4
     """Finish what you have, then leave."""
+    ABOUT = 5
+    """What is known of call `number`, which comes next: a map of `wire.about`."""
 
     HELLO = 16
     """The worker's interpreter is up: a CBOR map of its versions and process id."""

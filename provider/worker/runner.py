@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from neotasker import embed, task_supervisor
 
+from provider.dispatch import Context
 from provider.errors import BadRequest, BadResult, CallError, HandlerError
 from provider.wire import json_form
-from provider.wire.frames import Encoding, FrameType, frame
+from provider.wire.about import read_about
+from provider.wire.frames import Encoding, FrameType, frame, read_call
 from provider.wire.values import Values
 from provider.worker.faults import sendable, shown, text_of, traced
 
@@ -32,6 +34,11 @@ _RESULT, _ERROR = int(FrameType.RESULT), int(FrameType.ERROR)
 _CBOR, _JSON = int(Encoding.CBOR), int(Encoding.JSON)
 _PRESENT = frozenset({_CBOR, _JSON})
 _AS_CBOR = frozenset({_CBOR, int(Encoding.ABSENT)})
+
+Frame = tuple[int, int, bytes]
+"""Type, number and body, as `FrameReader` has them."""
+NO_CALL: Frame = (0, 0, b"")
+"""Stands where the frame of a call would."""
 
 _BURST = 0
 """The number of work that answers its calls itself; calls count from 1."""
@@ -65,6 +72,12 @@ class Runner:
         # The engine reports every outcome through this hook; `outcome` never raises, so there is
         # no other outcome than a frame.
         embed.report_result = self._report
+        self.current = NO_CALL
+        """The call that runs, where calls run one after the other."""
+        self.about = NO_CALL
+        """What is known of the call of the same number."""
+        self._noted: dict[int, tuple[Frame, Frame]] = {}
+        self._thread = threading.get_ident()
         self._concurrency = concurrency
         self.overlapping = concurrency > 1
         self.run: Callable[[int, int, bytes, bytes], None] = self._run_here
@@ -80,6 +93,27 @@ class Runner:
     def running(self) -> int | None:
         """The call that runs in this thread, None where only the order of calls tells."""
         return getattr(self._mine, "number", None) if self._concurrency > 1 else None
+
+    def note(self, call: Frame) -> None:
+        """Remember the frame of a call that is about to run beside others."""
+        self._noted[call[1]] = call, self.about
+
+    def context(self) -> Context:
+        """What the call that runs in this thread may know of itself.
+
+        Raises:
+            LookupError: none does.
+        """
+        call, about = NO_CALL, NO_CALL
+        if self._concurrency > 1:
+            call, about = self._noted.get(self.running() or 0, (NO_CALL, NO_CALL))
+        elif threading.get_ident() == self._thread:
+            call, about = self.current, self.about
+        if call is NO_CALL:
+            raise LookupError("no call runs in this thread; ask in the handler, not in its threads")
+        _, deadline, operation, _ = read_call(call[2])
+        told = read_about(about[2]) if about[1] == call[1] else {}
+        return Context(operation=operation.decode(), deadline=deadline, **told)
 
     @property
     def idle(self) -> bool:
@@ -141,6 +175,7 @@ class Runner:
             os._exit(1)
         finally:
             self._mine.number = None
+            self._noted.pop(number, None)
             self._room.release()
 
     def _wait_for_room(self) -> None:

@@ -22,6 +22,7 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from provider import dispatch
 from provider.errors import CallTimeout
 from provider.wire.frames import (
     VERSION,
@@ -36,7 +37,7 @@ from provider.wire.values import Limits, Values
 from provider.worker.answers import Answers
 from provider.worker.loader import Loaded, LoadError, Program
 from provider.worker.prints import Prints
-from provider.worker.runner import Runner, load_failure
+from provider.worker.runner import NO_CALL, Frame, Runner, load_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,9 +50,7 @@ SLOW = 0.0005
 QUICK_NAMES = 4096
 """Names remembered as quick; callers make names up, so there is an end to it."""
 
-Frame = tuple[int, int, bytes]
-"""Type, number and body, as `FrameReader` has them."""
-_CALL = int(FrameType.CALL)
+_CALL, _ABOUT = int(FrameType.CALL), int(FrameType.ABOUT)
 _LATE = "the deadline passed while the call waited; it was not run"
 
 
@@ -162,7 +161,11 @@ class _Serving:
         for other in frames:
             kind, number, body = other
             if kind != _CALL:
+                if kind == _ABOUT:
+                    runner.about = other
+                    continue
                 return other
+            runner.current = other
             encoding, deadline, operation, payload = read_call(body)
             known = operation in quick
             if not known and answers.held:
@@ -196,9 +199,13 @@ class _Serving:
         for other in frames:
             kind, number, body = other
             if kind != _CALL:
+                if kind == _ABOUT:
+                    runner.about = other
+                    continue
                 return other
             encoding, deadline, operation, payload = read_call(body)
             runner.wait_for_room()
+            runner.note(other)
             # In this order, as above.
             self._progress.begin(number)
             if monotonic() < deadline:
@@ -220,6 +227,8 @@ class _Serving:
     def _tell(self, kind: int, number: int, body: bytes) -> None:
         import cbor2
 
+        if self._runner is not None:
+            self._runner.current = NO_CALL
         if kind == FrameType.SETUP:
             self._set_up(cbor2.loads(body))
         elif kind == FrameType.RELOAD and self._runner is not None:
@@ -258,6 +267,7 @@ class _Serving:
         self._program = Program(setup["main"], setup["dispatch"])
         concurrency = setup["concurrency"]
         self._runner = Runner(self._program, values, self._finish_overlapping, concurrency)
+        dispatch.find_context = self._runner.context
         self._report(FrameType.READY, 0, self._program.load())
 
     def _report_new_files(self) -> None:

@@ -160,7 +160,6 @@ class House:
         queue_calls=1000,
         queue_bytes=1 << 24,
         reload_allowed=True,
-        tracebacks=False,
         setup=None,
         **contract,
     ):
@@ -183,7 +182,6 @@ class House:
             call_timeout=call_timeout,
             max_call_timeout=max_call_timeout,
             reload_allowed=reload_allowed,
-            tracebacks=tracebacks,
         )
 
     def _files_changed(self):
