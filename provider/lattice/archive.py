@@ -18,10 +18,10 @@ import tarfile
 import zlib
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from provider.errors import ProviderError, Unauthorized
 from provider.lattice import nkeys
@@ -42,6 +42,8 @@ TARGETS = (
     "arm-linux",
 )
 """The kinds of machines hosts were released for, by the names Rust has for them."""
+MAX_REVISION = 2**31 - 1
+"""The largest revision; hosts read a signed number of 32 bits."""
 
 _GZIP = b"\x1f\x8b"
 _TARGET = re.compile(r"[a-z0-9_]+-[a-z0-9_]+")
@@ -83,7 +85,8 @@ class Description(Struct, frozen=True, kw_only=True):
         name: for people.
         capid: the contract it fulfils; hosts before 1.0 ask for one.
         vendor: who made it.
-        rev: number that grows with each version; hosts cache an executable under it.
+        rev: number that grows with each version; hosts cache an executable under it, and under
+            the time of issue where it is not above 0.
         ver: version for people.
         config_schema: JSON schema of its settings.
     """
@@ -91,7 +94,7 @@ class Description(Struct, frozen=True, kw_only=True):
     name: str | None = None
     capid: str = ""
     vendor: str
-    rev: int | None = None
+    rev: Annotated[int, Meta(ge=-MAX_REVISION - 1, le=MAX_REVISION)] | None = None
     ver: str | None = None
     config_schema: Any = None
 
@@ -117,6 +120,7 @@ class Archive:
         provider_key: the provider's public key, `V...`.
         issued_at: in seconds since 1970.
         expires: in seconds since 1970, None for never.
+        not_before: in seconds since 1970, None for at once.
         about: the provider.
         hashes: by target, upper-case hexadecimal SHA-256.
         targets: the executables, by target.
@@ -128,6 +132,7 @@ class Archive:
     provider_key: str
     issued_at: int
     expires: int | None
+    not_before: int | None
     about: Description
     hashes: Mapping[str, str]
     targets: Mapping[str, bytes]
@@ -175,7 +180,8 @@ def write(
         compress: with gzip.
 
     Raises:
-        ArchiveError: no targets, a name that is none, or a key of the wrong kind.
+        ArchiveError: no targets, a name that is none, a key of the wrong kind, or a revision
+            hosts cannot read.
     """
     if not targets:
         raise ArchiveError("an archive needs at least one executable")
@@ -184,6 +190,8 @@ def write(
             raise ArchiveError(f"{name!r} is no target; they are called {', '.join(TARGETS)}")
     _check_kind(issuer.public, Kind.ACCOUNT, "the issuer's key")
     _check_kind(provider_key, Kind.SERVICE, "the provider's key")
+    if about.rev is not None and not -MAX_REVISION <= about.rev <= MAX_REVISION:
+        raise ArchiveError(f"the revision {about.rev} is not between 1 and {MAX_REVISION}")
     hashes = {name: _hash(targets[name]) for name in sorted(targets)}
     wascap = {
         "name": about.name,
@@ -225,10 +233,10 @@ def read(data: bytes, limits: Limits | None = None) -> Archive:
         ArchiveError: it is none, it is incomplete, or it is over a limit.
     """
     limits = limits or Limits()
+    if len(data) > limits.size:
+        raise _too_large(limits.size)
     if data.startswith(_GZIP):
         data = _gunzip(data, limits.size)
-    elif len(data) > limits.size:
-        raise _too_large(limits.size)
     members = _members(data, limits)
     token = members.pop("claims", None)
     others = tuple(name for name in ("world",) if members.pop(name, None) is not None)
@@ -250,6 +258,7 @@ def read(data: bytes, limits: Limits | None = None) -> Archive:
         provider_key=claims.sub,
         issued_at=claims.iat,
         expires=claims.exp,
+        not_before=claims.nbf,
         about=Description(
             name=about.name,
             capid=about.capid,
@@ -295,6 +304,8 @@ def _problems(archive: Archive, now: float) -> Iterator[str]:
         yield "The issuer did not sign the claims"
     if archive.expires is not None and archive.expires < now:
         yield "The claims expired"
+    if archive.not_before is not None and archive.not_before > now:
+        yield "The claims do not count yet"
 
 
 def _is_signed(archive: Archive) -> bool:
