@@ -39,6 +39,7 @@ from provider.settings import Settings, rows
 if TYPE_CHECKING:
     from provider.host.contract import WorkerSetup
     from provider.host.run import Ready
+    from provider.lattice.membership import Membership
 
 EVERYTHING = (CODE, NATS, ADDRESS, LATTICE, CALLS, LIMITS, WORKER, RELOAD, LOGS)
 
@@ -76,7 +77,15 @@ def run(
     configure_logs(settings, background=True)
     try:
         setup = _worker_setup(settings, program, example)
-        code = run_loop(serve(settings, setup, nats_options(settings), announce=_announce))
+        code = run_loop(
+            serve(
+                settings,
+                setup,
+                nats_options(settings),
+                announce=_announce,
+                membership=_membership(settings),
+            )
+        )
     except StartError as error:
         fail(str(error), ExitCode.NOT_STARTED)
     raise typer.Exit(code)
@@ -158,6 +167,15 @@ def _worker_setup(settings: Settings, program: str | None, example: str | None) 
         ),
         concurrency=settings.concurrency,
     )
+
+
+def _membership(settings: Settings) -> Membership | None:
+    """Of a lattice without a host; None when nobody's signature would count."""
+    from provider.lattice.membership import Membership
+
+    if not settings.cluster_issuers:
+        return None
+    return Membership(cluster_issuers=frozenset(settings.cluster_issuers), strict=settings.strict)
 
 
 def _announce(ready: Ready) -> None:
