@@ -99,6 +99,14 @@ def shared_nats():
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def jetstream_nats(tmp_path_factory):
+    """As `shared_nats`, with JetStream."""
+    server = NatsServer("-js", "-sd", str(tmp_path_factory.mktemp("jetstream")))
+    yield server
+    server.stop()
+
+
 class Provider:
     """A provider process, its log lines as they come, and a client to call it with.
 
