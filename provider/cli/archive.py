@@ -24,7 +24,7 @@ from provider.errors import ExitCode, ProviderError, StartError, clip
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from provider.lattice.archive import Archive
+    from provider.lattice.archive import Archive, Limits
     from provider.lattice.launcher import Cargo
     from provider.lattice.nkeys import KeyPair, Kind
 
@@ -237,12 +237,9 @@ def inspect(
 
     limits = archive.Limits(size=_size(max_size))
     try:
-        with file.open("rb") as opened:
-            data = opened.read(limits.size + 1)
+        found = _read(file, limits)
     except OSError as error:
         fail(f"cannot read {file}: {error.strerror}", ExitCode.USAGE)
-    try:
-        found = archive.read(data, limits)
     except archive.ArchiveError as error:
         fail(f"{file} is no provider archive: {_plain(str(error))}", ExitCode.FAILED)
     problems = archive.verify(found, time.time())
@@ -255,6 +252,16 @@ def inspect(
         typer.echo(f"error: {_plain(problem)}", err=True)
     if problems:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _read(file: Path, limits: Limits) -> Archive:
+    """The archive in a file, of which no more is read than may be in it."""
+    from provider.lattice import archive
+
+    with file.open("rb") as opened:
+        if os.fstat(opened.fileno()).st_size > limits.size:
+            raise archive.ArchiveError(f"it is larger than {limits.size} bytes")
+        return archive.read(opened.read(limits.size + 1), limits)
 
 
 # --- Made ----------------------------------------------------------------------------------------
@@ -323,7 +330,7 @@ def _next_revision(output: Path, now: int) -> int:
     from provider.lattice import archive
 
     try:
-        replaced = archive.read(output.read_bytes()).about.rev or 0
+        replaced = _read(output, archive.Limits()).about.rev or 0
     except (OSError, archive.ArchiveError):
         return now
     return max(now, replaced + 1)
