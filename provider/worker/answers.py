@@ -8,16 +8,17 @@ attendant thread is the net under it, and also ends the process when the host is
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from provider.wire.progress import ROOM
+from provider.worker.leaving import leave_at_once
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from provider.wire.progress import Progress
 
@@ -73,9 +74,15 @@ class Answers:
             self._send_held()
             self._link.sendall(answer)
 
-    def attend(self) -> None:
-        """Start the thread that sends what is held too long, and leaves when the host is gone."""
-        threading.Thread(target=self._attend, name="provider-attendant", daemon=True).start()
+    def attend(self, leaves: Callable[[], bool]) -> None:
+        """Start the thread that sends what is held too long, and leaves when the host is gone.
+
+        Args:
+            leaves: whether the main thread sees by itself that the host is gone, and leaves.
+        """
+        threading.Thread(
+            target=self._attend, args=(leaves,), name="provider-attendant", daemon=True
+        ).start()
 
     def leave(self) -> None:
         """Say that the process leaves in order; it may take a moment, for what user code left."""
@@ -93,16 +100,16 @@ class Answers:
             self._note(0)
             self.held = 0
 
-    def _attend(self) -> None:
+    def _attend(self, leaves: Callable[[], bool]) -> None:
         poll = select.poll()
         poll.register(self._link, 0)
         while True:
             if poll.poll(ATTENTION * 1000):
-                # The main thread reads the same end and leaves in order if it can; user code that
-                # runs on is not waited for.
-                if self._leaving.wait(ATTENTION):
+                # The main thread reads the same end and leaves in order if it can, however slow
+                # the machine; user code that runs on is not waited for.
+                if leaves() or self._leaving.wait(ATTENTION) or leaves():
                     time.sleep(LAST_ACTS)  # not for an event: the process ends meanwhile
-                os._exit(1)
+                leave_at_once(1)
             if self.held and time.monotonic() - self.since > ATTENTION:
                 # Should the link break just now, the next look tells.
                 with contextlib.suppress(OSError):

@@ -24,6 +24,7 @@ from provider.wire.about import read_about
 from provider.wire.frames import Encoding, FrameType, frame, read_call
 from provider.wire.values import Values
 from provider.worker.faults import sendable, shown, text_of, traced
+from provider.worker.leaving import leave_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,7 +173,7 @@ class Runner:
             self._run_here(number, encoding, operation, payload)
         except BaseException as error:  # noqa: BLE001  the pool would keep it to itself
             sys.stderr.write(f"call {number} cannot be answered: {shown(error)}\n")
-            os._exit(1)
+            leave_at_once(1)
         finally:
             self._mine.number = None
             self._noted.pop(number, None)

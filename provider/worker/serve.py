@@ -81,7 +81,7 @@ def serve(link_descriptor: int, progress_descriptor: int) -> int:
     answers = Answers(link, progress)
     serving = _Serving(link, progress, answers)
     serving.prints.mark_lines()
-    answers.attend()
+    answers.attend(serving.leaves)
     try:
         return serving.run()
     except (OSError, FrameError) as error:
@@ -101,6 +101,7 @@ class _Serving:
         self._progress = progress
         self._quick: set[bytes] = set()
         self._reported = 0
+        self._waiting = True
         self._program: Program
         self._runner: Runner | None = None
         self.prints = Prints(self._running)
@@ -111,6 +112,10 @@ class _Serving:
     def idle(self) -> bool:
         """Whether no call runs any more."""
         return self._runner is None or self._runner.idle
+
+    def leaves(self) -> bool:
+        """Whether nothing of the user's runs, so that the main thread sees the end of the host."""
+        return self._waiting and self.idle
 
     def run(self) -> int:
         import cbor2
@@ -130,10 +135,12 @@ class _Serving:
                 data = self._link.recv(RECEIVE)
                 if not data:
                     raise _Leave  # noqa: TRY301  there is one way out
+                self._waiting = False
                 frames = iter(reader.feed(data))
                 while (other := self._calls(frames)) is not None:
                     self._answers.flush()
                     self._tell(*other)
+                self._waiting = True
                 self._answers.flush()
                 self._report_new_files()
         except _Leave:
