@@ -31,7 +31,7 @@ def env_example() -> str:
     lines = [
         "# Every setting of the provider, at its default. Copy this file to .env and take the #",
         "# off what you change. Flags and the environment go before it; see docs/configuration.md.",
-        "# Written by `make docs` from provider/settings.py.",
+        "# Written by `make docs` from provider/settings/table.py.",
     ]
     for group, about in GROUPS.items():
         lines += ["", f"# --- {group} ---", *textwrap.wrap(about, 94, **_COMMENT)]
@@ -46,7 +46,7 @@ def env_example() -> str:
 _INTRODUCTION = """\
 # Configuration
 
-<!-- Written by `make docs` from provider/settings.py. -->
+<!-- Written by `make docs` from provider/settings/table.py. -->
 
 Every setting has a default. `provider config` shows each value and where it came from.
 

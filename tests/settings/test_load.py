@@ -1,4 +1,4 @@
-"""Knobs: how they are written, where they are read from, and what is said when one is wrong."""
+"""Where settings are read from, which place goes before which, and what is said of wrong ones."""
 
 from __future__ import annotations
 
@@ -7,71 +7,16 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from provider.errors import StartError
-from provider.servers import MASK, mask_url
-from provider.settings import (
-    GROUPS,
-    KNOBS,
-    Settings,
-    load,
-    rows,
-)
+from provider.servers import MASK
+from provider.settings import Settings, load
+from tests.settings.conftest import wrong
 
 SECRET = "hunter2-correct-horse"
 
 
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty working directory, so that nobody's .env is read."""
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-
-
-def wrong(environ: dict[str, str] | None = None, **flags: object) -> str:
-    """The text of the error that these places lead to."""
-    with pytest.raises(StartError) as raised:
-        load(flags, environ=environ or {})
-    assert raised.value.__context__ is None, "an error of a library would show the values"
-    return str(raised.value)
-
-
-def value(text: str, of: str) -> str:
-    """The value in the row of a variable."""
-    return {row.variable: row.value for row in rows(load(environ={of: text}))}[of]
-
-
-# --- Server URLs ---------------------------------------------------------------------------------
-
-
-def test_a_wrong_url_is_named_by_its_variable() -> None:
-    text = wrong({"NATS_URL": f"nats://user:{SECRET}/x@host"})
-    assert "NATS_URL\n  value     'nats://user:********@host'\n" in text
-    assert "special characters of a password" in text
-
-
-def test_the_servers_are_told_apart() -> None:
-    settings = load(environ={"NATS_URL": "a, tls://b:4223"})
-    assert settings.nats_servers == ("nats://a", "tls://b:4223")
-
-
-@given(st.text("abc:,/@%#? ", min_size=1).map(lambda junk: f"{junk}{SECRET}{junk}"))
-def test_a_password_in_a_url_is_never_shown(password: str) -> None:
-    url = f"nats://user:{password}@host"
-    assert SECRET not in mask_url(url)
-    try:
-        settings = load(environ={"NATS_URL": url}, env_file=False)
-        shown = f"{settings!r} {settings} {rows(settings)}"
-    except StartError as error:
-        shown = str(error)
-    assert SECRET not in shown
-
-
-# --- Precedence ----------------------------------------------------------------------------------
+# --- Precedence -----------------------------------------------------------------------------------
 
 
 def write_context(folder: Path, name: str, content: object) -> None:
@@ -117,21 +62,6 @@ def test_the_process_environment_is_the_default_place(monkeypatch: pytest.Monkey
     assert load(environ={}).lattice == "default"
 
 
-def test_settings_built_by_hand_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PROVIDER_LATTICE", "outside")
-    Path(".env").write_text("PROVIDER_KEY=file\n")
-    settings = Settings(name="mine", call_timeout=2)
-    assert (settings.lattice, settings.key, settings.name) == ("default", "python", "mine")
-    assert settings.sources["name"] == "code"
-    assert settings.sources["lattice"] == "default"
-    assert settings.unknown == ()
-
-
-def test_settings_do_not_change() -> None:
-    with pytest.raises(ValidationError, match="frozen"):
-        load(environ={}).lattice = "other"  # type: ignore[misc]  the point of the test
-
-
 def test_flags_are_named_as_they_were_typed() -> None:
     settings = load(
         {"wait": False, "reload": True, "lattice": "l", "python_path": [], "nats_token": "t"},
@@ -149,37 +79,7 @@ def test_a_flag_that_is_no_setting_is_a_mistake_of_ours() -> None:
         load({"latice": "x"}, environ={})
 
 
-def test_every_field_can_be_given_by_its_variable(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_text("x")
-    by_kind = {
-        "duration": "5s",
-        "size": "1MiB",
-        "number": "7",
-        "secret": "s",
-        "URLs": "nats://h:1",
-        "file": str(file),
-        "on or off": "on",
-        "public keys": "C" * 56,
-    }
-    environ = {
-        knob.variable: by_kind.get(knob.kind.name, str(knob.default or "text"))
-        for knob in KNOBS.values()
-        if knob.field != "nats_context"
-    }
-    sources = load(environ=environ).sources
-    assert {field for field, source in sources.items() if source == "default"} == {"nats_context"}
-
-
-def test_public_keys_are_separated_by_commas_and_checked() -> None:
-    keys = "C" * 56, "N" * 56
-    settings = load(environ={"PROVIDER_CLUSTER_ISSUERS": f" {keys[0]} , {keys[1]},"})
-    assert settings.cluster_issuers == keys
-    with pytest.raises(StartError, match="expected  public keys separated by commas"):
-        load(environ={"PROVIDER_CLUSTER_ISSUERS": "C1"})
-
-
-# --- The .env file -------------------------------------------------------------------------------
+# --- The .env file --------------------------------------------------------------------------------
 
 
 def test_lines_of_an_env_file() -> None:
@@ -244,29 +144,7 @@ def test_a_broken_line_is_named_and_not_shown() -> None:
     )
 
 
-# --- Secrets -------------------------------------------------------------------------------------
-
-
-def test_secrets_are_in_no_text(tmp_path: Path) -> None:
-    settings = load(
-        environ={
-            "NATS_PASSWORD": SECRET,
-            "NATS_TOKEN": SECRET,
-            "NATS_URL": f"nats://user:{SECRET}@host",
-        }
-    )
-    shown = {row.variable: row.value for row in rows(settings)}
-    assert shown["NATS_PASSWORD"] == shown["NATS_TOKEN"] == MASK
-    assert shown["NATS_URL"] == f"nats://user:{MASK}@host"
-    assert shown["NATS_USER"] == ""
-    assert SECRET not in f"{settings!r} {settings} {rows(settings)}"
-    assert settings.nats_servers == (f"nats://user:{SECRET}@host",)
-
-
-def test_settings_built_by_hand_tell_no_secret_when_wrong() -> None:
-    with pytest.raises(ValidationError) as raised:
-        Settings(nats_url=f"nats://user:{SECRET}@host:port")
-    assert SECRET not in str(raised.value)
+# --- Secrets --------------------------------------------------------------------------------------
 
 
 def test_a_wrong_secret_is_masked_in_the_error() -> None:
@@ -326,7 +204,7 @@ def test_a_secret_file_that_cannot_be_used(tmp_path: Path) -> None:
         )
 
 
-# --- NATS contexts -------------------------------------------------------------------------------
+# --- NATS contexts --------------------------------------------------------------------------------
 
 
 def test_a_context_fills_in_what_is_given_nowhere_else(tmp_path: Path) -> None:
@@ -416,61 +294,7 @@ def test_a_wrong_value_in_a_context_is_said_to_be_there(tmp_path: Path) -> None:
     assert SECRET not in text
 
 
-# --- Wrong values --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("variable", "text", "expected"),
-    [
-        ("PROVIDER_QUEUE_CALLS", "many", "a whole number, at least 1"),
-        ("PROVIDER_QUEUE_CALLS", "0", "a whole number, at least 1"),
-        ("PROVIDER_CONCURRENCY", "257", "a whole number, from 1 to 256"),
-        ("PROVIDER_MAX_DEPTH", "401", "a whole number, from 1 to 400"),
-        ("PROVIDER_EMBEDDED_PORT", "65536", "a whole number, from 0 to 65535"),
-        ("PROVIDER_RELOAD", "maybe", "on or off (or true, false, yes, no, 1, 0)"),
-        ("PROVIDER_LOG_LEVEL", "loud", "one of debug, info, warning, error"),
-        ("PROVIDER_LOG_FORMAT", "xml", "one of auto, pretty, json"),
-        (
-            "PROVIDER_CALL_TIMEOUT",
-            "soon",
-            "a duration such as 500ms, 60s, 2m or 1h30m (a bare number is seconds)",
-        ),
-        (
-            "PROVIDER_START_TIMEOUT",
-            "0",
-            "a duration such as 500ms, 60s, 2m or 1h30m (a bare number is seconds), more than 0",
-        ),
-        (
-            "PROVIDER_MAX_STRING",
-            "64M",
-            "a size such as 64KiB, 1MiB or 10MB (a bare number is bytes)",
-        ),
-        ("NATS_CREDS", "/nowhere-at-all", "the path of a file that can be read"),
-        ("NATS_CA", "/", "the path of a file that can be read"),
-        ("PROVIDER_NAME", "a.b", "a name of the letters A-Z and a-z, digits, _ and -"),
-        ("PROVIDER_NAME", "name\n", "a name of the letters A-Z and a-z, digits, _ and -"),
-    ],
-)
-def test_an_error_names_variable_place_value_and_what_is_expected(
-    variable: str, text: str, expected: str
-) -> None:
-    assert wrong({variable: text}) == (
-        "1 setting is wrong:\n\n"
-        f"{variable}\n"
-        f"  value     {text!r}\n"
-        f"  from      environment {variable}\n"
-        f"  expected  {expected}"
-    )
-
-
-@pytest.mark.parametrize("variable", ["PROVIDER_LATTICE", "PROVIDER_KEY", "PROVIDER_LINK_NAME"])
-@pytest.mark.parametrize("text", ["a.b", "a b", "*", "a>", "a\tb", "a\x00", "a\u2028b"])
-def test_a_token_is_one_token(variable: str, text: str) -> None:
-    assert "expected  one token of a NATS subject" in wrong({variable: text})
-
-
-def test_a_flag_may_not_be_empty_where_a_token_is_needed() -> None:
-    assert "value     ''\n  from      flag --lattice\n" in wrong(lattice="")
+# --- Wrong values ---------------------------------------------------------------------------------
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
@@ -485,36 +309,6 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         "  from      flag --log-level",
     ):
         assert line in text.splitlines()
-
-
-def test_a_long_wrong_value_is_cut() -> None:
-    assert len(wrong({"PROVIDER_RELOAD": "x" * 100_000})) < 500
-
-
-def test_a_wrong_value_cannot_write_lines_of_its_own() -> None:
-    assert "\nNATS_URL" not in wrong({"PROVIDER_RELOAD": "x\nNATS_URL\x1b[2J"})
-
-
-@pytest.mark.parametrize(
-    ("text", "on"),
-    [
-        *(("on", True), ("true", True), ("1", True), ("YES", True)),
-        *(("off", False), ("false", False), ("0", False), ("no", False)),
-    ],
-)
-def test_switches(text: str, on: bool) -> None:
-    assert load(environ={"PROVIDER_RELOAD": text}).reload is on
-    assert value(text, of="PROVIDER_RELOAD") == ("on" if on else "off")
-
-
-def test_choices_do_not_care_for_case() -> None:
-    assert load(environ={"PROVIDER_LOG_LEVEL": "DEBUG"}).log_level == "debug"
-
-
-def test_values_are_shown_as_they_are_written() -> None:
-    assert value("5400", of="PROVIDER_CALL_TIMEOUT") == "1h30m"
-    assert value("1048576", of="PROVIDER_QUEUE_BYTES") == "1MiB"
-    assert value("~/a::b:", of="PYTHON_PATH") == "~/a:b"
 
 
 def test_paths_begin_at_home() -> None:
@@ -543,7 +337,7 @@ def test_folders_of_a_flag_given_several_times() -> None:
     assert settings.python_path == (Path("a"), Path("b"))
 
 
-# --- Unknown variables ---------------------------------------------------------------------------
+# --- Unknown variables ----------------------------------------------------------------------------
 
 
 def test_unknown_variables_are_listed_with_the_nearest_name() -> None:
@@ -556,17 +350,3 @@ def test_unknown_variables_are_listed_with_the_nearest_name() -> None:
         "PROVIDER_ZZZZZZZZ",
     )
     assert settings.queue_calls == 1024
-
-
-# --- The table -----------------------------------------------------------------------------------
-
-
-def test_every_knob_is_described() -> None:
-    assert len({knob.variable for knob in KNOBS.values()}) == len(KNOBS)
-    flags = [knob.flag for knob in KNOBS.values() if knob.flag]
-    assert len(set(flags)) == len(flags)
-    for knob in KNOBS.values():
-        assert knob.group in GROUPS
-        assert knob.help.endswith(".")
-        assert "|" not in knob.help, "it stands in a table"
-        assert (knob.flag is None) == knob.secret

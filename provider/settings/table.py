@@ -1,0 +1,387 @@
+"""The table of settings: one field of `Settings` is one knob.
+
+The rule of this file: all that is said about a knob elsewhere (`.env.example`,
+docs/configuration.md, `--help`, `provider config`, the texts of errors) is made from its field.
+Nothing is read here; that is what `load` is for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import PrivateAttr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from provider.servers import parse_servers
+from provider.settings.kinds import (  # noqa: TC001  pydantic reads the annotations
+    Duration,
+    Folders,
+    Format,
+    Keys,
+    Level,
+    Number,
+    ReadableFile,
+    Secret,
+    Servers,
+    ServiceName,
+    Size,
+    SomePath,
+    Switch,
+    Target,
+    Text,
+    Token,
+)
+from provider.settings.knob import Knob, knob, knobs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+DEFAULT = "default"
+"""The source of a value that nobody gave."""
+
+GROUPS = {
+    "Your code": "Which functions are served, and by which Python.",
+    "NATS": "Where the NATS server is and how to be let in. "
+    "The names and meanings are those of the `nats` command.",
+    "Address": "The subjects the provider answers on.",
+    "Lattice": "Signed calls, as wasmCloud hosts and actors make them. "
+    "A host says most of this itself when it launches the provider.",
+    "Calls": "How long a call may take, how many may wait and how many run.",
+    "Limits": "How large a message and the values in it may be.",
+    "Worker": "The process that runs your code.",
+    "Reload": "What happens when your code is edited.",
+    "Logs": "What is written to standard error.",
+}
+"""The groups of knobs in the order of the documentation, and what each is about."""
+
+
+class Settings(BaseSettings):
+    """The value of every knob, checked. Made by `load`; built by hand it reads nothing.
+
+    Attributes:
+        sources: where each field's value came from, such as "flag --lattice",
+            "environment NATS_URL", ".env NATS_URL", "context production" or "default".
+        unknown: variables that begin with PROVIDER_ and are none of ours, each followed by the
+            nearest name where one is near.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_by_name=True,
+        validate_by_alias=True,
+        validate_default=False,
+        hide_input_in_errors=True,
+    )
+
+    python_dispatch: Target = knob(
+        "PYTHON_DISPATCH",
+        "Your code",
+        "The dispatch program, with its function handle(command, arg): the path of a file, "
+        "or the name of a module.",
+        flag="--dispatch",
+    )
+    python_main: SomePath = knob(
+        "PYTHON_MAIN",
+        "Your code",
+        "A main program of your own in place of the built-in one, with a function "
+        "main(command, arg).",
+        flag="--main",
+    )
+    venv_path: SomePath = knob(
+        "VENV_PATH",
+        "Your code",
+        "The virtual environment whose Python runs your code. "
+        "Unset, it is the Python the provider itself runs on.",
+    )
+    python_path: Folders = knob(
+        "PYTHON_PATH",
+        "Your code",
+        "More folders your code may import from, separated by colons.",
+        default=(),
+    )
+
+    nats_url: Servers = knob(
+        "NATS_URL",
+        "NATS",
+        "The NATS server, or several of one cluster separated by commas. "
+        "Schemes: nats (when left out), tls, ws, wss.",
+        default="nats://127.0.0.1:4222",
+    )
+    nats_user: Text = knob("NATS_USER", "NATS", "User name.")
+    nats_password: Secret = knob("NATS_PASSWORD", "NATS", "Password of the user.", flag=None)
+    nats_token: Secret = knob(
+        "NATS_TOKEN", "NATS", "Token, where the server asks for one.", flag=None
+    )
+    nats_creds: ReadableFile = knob(
+        "NATS_CREDS", "NATS", "Credentials file (.creds) of a NATS user."
+    )
+    nats_nkey: ReadableFile = knob("NATS_NKEY", "NATS", "File with the seed of an NKey.")
+    nats_cert: ReadableFile = knob("NATS_CERT", "NATS", "Client certificate for TLS, a PEM file.")
+    nats_key: ReadableFile = knob(
+        "NATS_KEY", "NATS", "Private key of the client certificate, a PEM file."
+    )
+    nats_ca: ReadableFile = knob(
+        "NATS_CA", "NATS", "Certificates to trust in place of the system's, a PEM file."
+    )
+    nats_context: Text = knob(
+        "NATS_CONTEXT",
+        "NATS",
+        "A context of the nats command, by name. It fills in whatever of this group is given "
+        "nowhere else.",
+    )
+    embedded_nats: Switch = knob(
+        "PROVIDER_EMBEDDED_NATS",
+        "NATS",
+        "Start a NATS server of our own, unless a URL is given.",
+        default=False,
+    )
+    embedded_port: Number = knob(
+        "PROVIDER_EMBEDDED_PORT",
+        "NATS",
+        "Port of that server, on 127.0.0.1; 0 for any free one.",
+        ge=0,
+        le=65535,
+        default=4222,
+    )
+    wait: Switch = knob(
+        "PROVIDER_WAIT",
+        "NATS",
+        "Keep trying while no NATS server answers at the start. Off, that is an error at once.",
+        default=True,
+    )
+
+    lattice: Token = knob(
+        "PROVIDER_LATTICE",
+        "Address",
+        "The lattice: providers and callers in different lattices do not see each other.",
+        default="default",
+    )
+    key: Token = knob(
+        "PROVIDER_KEY",
+        "Address",
+        "The provider key in the subject wasmbus.rpc.LATTICE.KEY.LINK.",
+        default="python",
+    )
+    link_name: Token = knob(
+        "PROVIDER_LINK_NAME", "Address", "The link name in that subject.", default="default"
+    )
+    name: ServiceName = knob(
+        "PROVIDER_NAME",
+        "Address",
+        "The name in service discovery and in the subjects provider.LATTICE.NAME.OPERATION.",
+        default="python",
+    )
+
+    cluster_issuers: Keys = knob(
+        "PROVIDER_CLUSTER_ISSUERS",
+        "Lattice",
+        "Public keys (C...) that may sign calls, separated by commas. With one, signed calls of "
+        "linked actors are answered, and links and health asked for as on a wasmCloud lattice.",
+        default=(),
+    )
+    strict: Switch = knob(
+        "PROVIDER_STRICT",
+        "Lattice",
+        "Refuse what the wasmbus protocol lets through: a signed call sent a second time or long "
+        "ago, one for another link or contract, a shutdown that names no host, and calls that "
+        "nobody signed.",
+        default=False,
+    )
+    cluster_seed: ReadableFile = knob(
+        "PROVIDER_CLUSTER_SEED",
+        "Lattice",
+        "File with the seed (SC...) that signs calls made with --wasmbus.",
+    )
+    actor: Text = knob(
+        "PROVIDER_ACTOR",
+        "Lattice",
+        "Public key (M...) of the actor in whose name such calls are made.",
+    )
+    contract_id: Text = knob(
+        "PROVIDER_CONTRACT_ID",
+        "Lattice",
+        "The contract in their target and in links.",
+        default="wasmcloud:example:python",
+    )
+
+    call_timeout: Duration = knob(
+        "PROVIDER_CALL_TIMEOUT",
+        "Calls",
+        "How long a call may wait and run when its caller does not say. 0 is no deadline.",
+        default=60.0,
+    )
+    max_call_timeout: Duration = knob(
+        "PROVIDER_MAX_CALL_TIMEOUT",
+        "Calls",
+        "The longest a call may take; a longer timeout of a caller is cut to this. "
+        "0 is no maximum.",
+        default=3600.0,
+    )
+    queue_calls: Number = knob(
+        "PROVIDER_QUEUE_CALLS",
+        "Calls",
+        "How many calls may wait. One more is answered at once with `overloaded`.",
+        ge=1,
+        default=1024,
+    )
+    queue_bytes: Size = knob(
+        "PROVIDER_QUEUE_BYTES",
+        "Calls",
+        "How much memory the arguments of waiting calls may take together.",
+        ge=1,
+        default=64 << 20,
+    )
+    concurrency: Number = knob(
+        "PROVIDER_CONCURRENCY",
+        "Calls",
+        "How many calls run at the same time, in threads. 1 is one after the other in the order "
+        "of arrival.",
+        ge=1,
+        le=256,
+        default=1,
+    )
+
+    max_message: Size = knob(
+        "PROVIDER_MAX_MESSAGE",
+        "Limits",
+        "The largest message, either way. 0 is whatever the NATS server allows.",
+        default=0,
+    )
+    max_depth: Number = knob(
+        "PROVIDER_MAX_DEPTH",
+        "Limits",
+        "How deep lists and maps may lie inside one another.",
+        ge=1,
+        le=400,
+        default=64,
+    )
+    max_items: Number = knob(
+        "PROVIDER_MAX_ITEMS",
+        "Limits",
+        "The most members of one list or map.",
+        ge=1,
+        default=1_000_000,
+    )
+    max_string: Size = knob(
+        "PROVIDER_MAX_STRING", "Limits", "The longest text or byte string.", ge=1, default=64 << 20
+    )
+    max_integer_bits: Number = knob(
+        "PROVIDER_MAX_INTEGER_BITS", "Limits", "The most bits of one integer.", ge=1, default=65536
+    )
+
+    start_timeout: Duration = knob(
+        "PROVIDER_START_TIMEOUT",
+        "Worker",
+        "How long your code may take to load.",
+        gt=0,
+        default=30.0,
+    )
+    stop_timeout: Duration = knob(
+        "PROVIDER_STOP_TIMEOUT",
+        "Worker",
+        "How long calls already accepted may take to finish when the provider stops.",
+        default=30.0,
+    )
+    tracebacks: Switch = knob(
+        "PROVIDER_TRACEBACKS",
+        "Worker",
+        "Send tracebacks of your code to callers. They are in the log either way.",
+        default=False,
+    )
+
+    reload: Switch = knob(
+        "PROVIDER_RELOAD",
+        "Reload",
+        "Load your code again when it is edited, and answer the operation `reload`. "
+        "Off for production.",
+        default=True,
+    )
+    admin: Switch = knob(
+        "PROVIDER_ADMIN",
+        "Reload",
+        "Answer the admin subjects, with which anyone on the NATS account may reload, drain and "
+        "inspect every instance.",
+        default=False,
+    )
+
+    log_level: Level = knob(
+        "PROVIDER_LOG_LEVEL",
+        "Logs",
+        "The least important log lines that are written.",
+        default="info",
+    )
+    log_format: Format = knob(
+        "PROVIDER_LOG_FORMAT",
+        "Logs",
+        "Coloured lines for people, or one JSON object per line. "
+        "auto is pretty on a terminal and json elsewhere.",
+        default="auto",
+    )
+
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _unknown: tuple[str, ...] = PrivateAttr(default=())
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  pydantic-settings names the arguments
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is handed in: `load` has read and ranked the places, and can name them."""
+        return (init_settings,)
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Field to place; "code" where settings were built by hand."""
+        return {
+            field: self._sources.get(field, "code" if field in self.model_fields_set else DEFAULT)
+            for field in KNOBS
+        }
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """For a warning: most are misspelt."""
+        return self._unknown
+
+    @property
+    def nats_url_given(self) -> bool:
+        """Whether somebody chose the NATS server, rather than leaving it to the default."""
+        return self.sources["nats_url"] != DEFAULT
+
+    @property
+    def nats_servers(self) -> tuple[str, ...]:
+        """The servers of `nats_url` one by one, each with its scheme. May hold passwords."""
+        return parse_servers(self.nats_url)
+
+    def __repr_args__(self) -> Iterator[tuple[str, str]]:
+        for field, row in KNOBS.items():
+            yield field, row.write(getattr(self, field))
+
+
+KNOBS: Mapping[str, Knob] = knobs_of(Settings.model_fields)
+"""The table, by name of the field."""
+
+
+# --- Showing -------------------------------------------------------------------------------------
+
+
+class Row(NamedTuple):
+    """One line of `provider config`."""
+
+    variable: str
+    value: str
+    source: str
+    help: str
+
+
+def rows(settings: Settings) -> list[Row]:
+    """Every setting as text, in the order of the documentation, secrets masked."""
+    sources = settings.sources
+    return [
+        Row(row.variable, row.write(getattr(settings, field)), sources[field], row.help)
+        for field, row in KNOBS.items()
+    ]
