@@ -249,6 +249,13 @@ def test_what_cannot_be_packed(folder, code, reason, arguments):
     assert not list(folder.glob("tmp*"))
 
 
+def test_an_archive_that_cannot_be_put_in_its_place(folder):
+    (folder / "x.par.gz").mkdir()
+    refused(1, "cannot write x.par.gz: Is a directory", "pack", "--output", "x.par.gz")
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["dispatch.py", "keys", "x.par.gz"]
+
+
 def test_an_interpreter_that_is_on_another_machine(folder):
     said, found = pack("--python", "/opt/provider/bin/python", "--venv-path", "/opt/shop")
     assert found.targets[HERE].startswith(b"#!/opt/provider/bin/python -P\n")

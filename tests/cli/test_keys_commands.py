@@ -69,7 +69,7 @@ def test_a_key_is_not_lost_by_accident(here):
     refused(1, "cluster.nk is there already; --force replaces it", "cluster")
     assert keygen("--public", "cluster.nk").stdout == first
     (here / "link").symlink_to("absent")
-    refused(1, "link is there already", "user", "-o", "link")
+    refused(1, "link is there already; --force replaces it", "user", "-o", "link")
     second = keygen("cluster", "--force").stdout
     assert second != first
     assert keygen("--public", "cluster.nk").stdout == second

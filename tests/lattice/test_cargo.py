@@ -81,7 +81,7 @@ def test_a_seed_is_never_taken_along(shop, kind):
     text = refusal(write(shop / "dispatch.py", f"SEED = '{seed}'"))
     assert text.startswith(f"{shop}/dispatch.py holds the seed of a key")
     assert seed not in text
-    assert refusal(write(shop / "dispatch.py", f"SS{seed}A")).endswith("take it out")
+    assert refusal(write(shop / "dispatch.py", f"SA{seed}A")).endswith("take it out")
     write(shop / "dispatch.py", "")
     write(shop / "keys" / "other.creds", f"-----BEGIN USER NKEY SEED-----\n{seed}\n")
     assert "other.creds holds the seed of a key" in refusal(shop)
