@@ -91,6 +91,7 @@ def pack(
             help="A kind of machine it is for, as aarch64-linux; may be repeated.",
             rich_help_panel=LAUNCHER,
             show_default="the kind of this machine",
+            metavar="NAME",
         ),
     ] = None,
     name: Annotated[
@@ -111,6 +112,7 @@ def pack(
             help="The number hosts tell versions by: what they know by it they do not read again.",
             rich_help_panel=CLAIMS,
             show_default="seconds since 1970",
+            metavar="NUMBER",
         ),
     ] = None,
     contract_id: Annotated[
