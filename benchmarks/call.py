@@ -4,7 +4,7 @@
 
 The rule of this file: a number is worth something only beside another one of the same minute. All
 rows share one nats-server and one load generator, take turns round by round, and are given the same
-request; what is quoted is the median over the rounds, and the ratio to the raw echo is taken within
+work; what is quoted is the median over the rounds, and the ratio to the raw echo is taken within
 each round. An answer that is wrong, missing or one too many ends the run with exit code 1.
 
 CPU is that of the responder's processes while calls were counted: the host and its worker for the
@@ -23,6 +23,7 @@ import collections
 import contextlib
 import json
 import math
+import operator
 import os
 import platform
 import re
@@ -42,6 +43,18 @@ import cbor2
 import uvloop
 
 from provider.host.embedded import find_server
+from provider.lattice import subjects
+from provider.lattice.claims import sign_invocation
+from provider.lattice.nkeys import KeyPair, Kind
+from provider.wire.address import Address
+from provider.wire.wasmbus import (
+    InvocationResponse,
+    LinkDefinition,
+    WasmCloudEntity,
+    encode_invocation,
+    encode_link,
+    encode_response,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -103,15 +116,19 @@ class Row:
         subject: where it listens.
         start: starts it, and returns its processes by name once it answers.
         answer: the bytes it must answer.
+        request: the bytes it is sent.
     """
 
     name: str
     subject: str
     start: Callable[[Processes, Work], dict[str, int]]
     answer: Callable[[Work], bytes]
+    request: Callable[[Work], bytes] = operator.attrgetter("request")
 
 
-def _start_provider(processes: Processes, work: Work) -> dict[str, int]:
+def _start_provider(
+    processes: Processes, work: Work, settings: dict[str, str] | None = None
+) -> dict[str, int]:
     host = processes.start(
         [sys.executable, "-m", "provider", "run", "--no-env-file"],
         ready=rb'"event": ?"ready"',
@@ -119,10 +136,64 @@ def _start_provider(processes: Processes, work: Work) -> dict[str, int]:
             "PYTHON_DISPATCH": str(work.program),
             "NATS_URL": processes.nats_url,
             "PROVIDER_LOG_FORMAT": "json",
+            **(settings or {}),
         },
     )
     (worker,) = _children(host)
     return {"host": host, "worker": worker}
+
+
+CLUSTER = KeyPair.from_raw(Kind.CLUSTER, b"\1" * 32)
+ACTOR = KeyPair.from_raw(Kind.MODULE, b"\3" * 32)
+SIGNED = Address(lattice="signed")
+TARGET = WasmCloudEntity(
+    public_key=SIGNED.key, link_name=SIGNED.link_name, contract_id="wasmcloud:example:python"
+)
+
+
+def _start_signed(processes: Processes, work: Work) -> dict[str, int]:
+    settings = {"PROVIDER_LATTICE": "signed", "PROVIDER_CLUSTER_ISSUERS": CLUSTER.public}
+    started = _start_provider(processes, work, settings)
+    asyncio.run(_link(processes.nats_url))
+    return started
+
+
+async def _link(url: str) -> None:
+    import nats
+
+    client = await nats.connect(url)
+    link = LinkDefinition(
+        actor_id=ACTOR.public,
+        provider_id=TARGET.public_key,
+        link_name=TARGET.link_name,
+        contract_id=TARGET.contract_id,
+        values={},
+    )
+    await client.publish(subjects.linkdefs_put(SIGNED), encode_link(link))
+    await client.request(subjects.health(SIGNED), timeout=PATIENCE)  # it reads in order
+    await client.close()
+
+
+def _invocation(work: Work) -> bytes:
+    # Always the same one: nothing of a token is remembered, each is verified afresh.
+    invocation = sign_invocation(
+        key=CLUSTER,
+        origin=WasmCloudEntity(public_key=ACTOR.public, contract_id=""),
+        target=TARGET,
+        operation=work.operation,
+        argument=b"\x7f" + cbor2.dumps(work.argument),
+        invocation_id="bench",
+        host_id=CLUSTER.public,
+        now=time.time(),
+    )
+    return encode_invocation(invocation)
+
+
+def _response(work: Work) -> bytes:
+    message = cbor2.dumps(work.result)
+    return encode_response(
+        InvocationResponse(msg=message, invocation_id="bench", content_length=len(message))
+    )
 
 
 def _start_peer(name: str, subject: str) -> Callable[[Processes, Work], dict[str, int]]:
@@ -153,6 +224,7 @@ ROWS = {
         _start_provider,
         lambda work: work.answer,
     ),
+    "wasmbus": Row("wasmbus, signed", SIGNED.rpc, _start_signed, _response, _invocation),
 }
 """The provider's own ways in."""
 
@@ -564,7 +636,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                     cell = Cell(
                         port=processes.nats_port,
                         subject=row.subject,
-                        request=work.request.hex(),
+                        request=row.request(work).hex(),
                         answer=row.answer(work).hex(),
                         in_flight=in_flight,
                         seconds=options.seconds,
