@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import time
 from pathlib import Path
 
@@ -348,7 +349,7 @@ def _bad_claims():
         ),
         "padding": (
             token(lambda made: made.encoded_claims + "="),
-            "Decode error: invalid symbol at",
+            r"Decode error: invalid symbol at \d+",
         ),
         "EdDSA": (
             token(lambda made: signed_by_hand({**header, "alg": "EdDSA"}, body_of(made))),
@@ -360,15 +361,15 @@ def _bad_claims():
         ),
         "no typ": (
             token(lambda made: signed_by_hand({"alg": "Ed25519"}, body_of(made))),
-            "Serialization error: missing field `typ`",
+            r"Serialization error: missing field `typ` at line 1 column \d+",
         ),
         "no sub": (
             token(lambda made: signed_by_hand(header, body_of(made, sub=None))),
-            "Serialization error: missing field `sub`",
+            r"Serialization error: missing field `sub` at line 1 column \d+",
         ),
         "no jti": (
             token(lambda made: signed_by_hand(header, body_of(made, jti=None))),
-            "Serialization error: missing field `jti`",
+            r"Serialization error: missing field `jti` at line 1 column \d+",
         ),
         "empty iss": (
             token(lambda made: signed_by_hand(header, body_of(made, iss=""))),
@@ -380,7 +381,7 @@ def _bad_claims():
         ),
         "bad issuer": (
             token(lambda made: signed_by_hand(header, body_of(made, iss="CAAA"))),
-            "Encryption error: Bad key length",
+            r"Encryption error: Bad key length: \d+",
         ),
         "expired": (
             token(lambda made: sign(body_of(made, exp=int(time.time()) - 10), CLUSTER)),
@@ -423,7 +424,7 @@ async def test_tokens_that_do_not_count(host, case):
     invocation = host.invocation()
     invocation = msgspec.structs.replace(invocation, encoded_claims=forge(host, invocation))
     answer = await host.send(encode_invocation(invocation))
-    assert answer["error"].startswith(text)
+    assert re.fullmatch(text.replace("(", r"\("), answer["error"]), answer["error"]
     assert (answer["msg"], answer["content_length"]) == (b"", 0)
     assert answer["invocation_id"] == invocation.id
 
