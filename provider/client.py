@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from nats.aio.msg import Msg
 
+    from provider.wasmbus_client import InvocationError, Wasmbus, connect_wasmbus
+
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 60.0
@@ -237,25 +239,9 @@ class Python:
     async def _request(
         self, subject: str, data: bytes, seconds: float, headers: dict[str, str] | None = None
     ) -> Msg:
-        if len(data) > self._client.max_payload:
-            raise TooLarge(
-                f"the request takes {len(data)} bytes, the NATS server carries "
-                f"{self._client.max_payload} (max_payload)"
-            )
-        patience = math.inf if not seconds else seconds + LATER
-        try:
-            return await self._client.request(
-                subject,
-                data,
-                timeout=None if patience == math.inf else patience,  # type: ignore[arg-type]  # None waits
-                headers=headers,
-            )
-        except nats.errors.NoRespondersError:
-            raise NoProvider(f"no provider listens on {subject}; is it running?") from None
-        except nats.errors.TimeoutError:
-            raise CallTimeout(f"no answer on {subject} within {seconds:g} s") from None
-        except (nats.errors.Error, ValueError) as error:
-            raise Unavailable(f"NATS did not take the call: {error!r}") from None
+        return await request_answer(
+            self._client, subject, data, seconds, later=LATER, headers=headers
+        )
 
     def _error_of(self, message: Msg) -> CallError:
         try:
@@ -268,6 +254,52 @@ class Python:
             pass
         text = (message.headers or {}).get("Nats-Service-Error", "")
         return BadResult(f"the provider's error cannot be read: {text}")
+
+
+async def request_answer(
+    client: NatsClient,
+    subject: str,
+    data: bytes,
+    seconds: float,
+    *,
+    later: float = 0.0,
+    headers: dict[str, str] | None = None,
+) -> Msg:
+    """Send a request and wait for its answer; what goes wrong with NATS becomes a `CallError`.
+
+    Args:
+        client: connected.
+        subject: where a provider listens.
+        data: the request.
+        seconds: how long the caller said he would wait; 0 for ever.
+        later: seconds we wait beyond that.
+        headers: of the message.
+
+    Raises:
+        TooLarge: the server does not carry so much.
+        NoProvider: nobody listens.
+        CallTimeout: no answer came in time.
+        Unavailable: NATS did not take it.
+    """
+    if len(data) > client.max_payload:
+        raise TooLarge(
+            f"the request takes {len(data)} bytes, the NATS server carries "
+            f"{client.max_payload} (max_payload)"
+        )
+    patience = seconds + later if seconds and seconds != math.inf else None
+    try:
+        return await client.request(
+            subject,
+            data,
+            timeout=patience,  # type: ignore[arg-type]  # None waits
+            headers=headers,
+        )
+    except nats.errors.NoRespondersError:
+        raise NoProvider(f"no provider listens on {subject}; is it running?") from None
+    except nats.errors.TimeoutError:
+        raise CallTimeout(f"no answer on {subject} within {seconds:g} s") from None
+    except (nats.errors.Error, ValueError) as error:
+        raise Unavailable(f"NATS did not take the call: {error!r}") from None
 
 
 @contextlib.asynccontextmanager
@@ -296,6 +328,18 @@ async def connect(
         StartError: NATS cannot be reached.
         ValueError: `servers` is no URL of a NATS server.
     """
+    async with connected(servers) as client:
+        yield Python(client, Address(lattice, key, link_name, name), timeout, limits)
+
+
+@contextlib.asynccontextmanager
+async def connected(servers: str | connection.NatsOptions) -> AsyncIterator[NatsClient]:
+    """Connect to NATS, and hang up in the end.
+
+    Raises:
+        StartError: NATS cannot be reached.
+        ValueError: `servers` is no URL of a NATS server.
+    """
     options = (
         servers
         if isinstance(servers, connection.NatsOptions)
@@ -308,7 +352,7 @@ async def connect(
         client=NatsClient(),
     )
     try:
-        yield Python(client, Address(lattice, key, link_name, name), timeout, limits)
+        yield client
     finally:
         await client.close()
 
@@ -408,4 +452,24 @@ def _milliseconds(seconds: float) -> int | None:
     return max(1, math.ceil(seconds * 1000)) if seconds and seconds != math.inf else None
 
 
-__all__ = ["ABSENT", "CallError", "NoProvider", "Python", "PythonSync", "connect", "connect_sync"]
+def __getattr__(name: str) -> Any:
+    # Signed calls need keys and the object store, which nobody else should wait for.
+    if name in ("InvocationError", "Wasmbus", "connect_wasmbus"):
+        from provider import wasmbus_client
+
+        return getattr(wasmbus_client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "ABSENT",
+    "CallError",
+    "InvocationError",
+    "NoProvider",
+    "Python",
+    "PythonSync",
+    "Wasmbus",
+    "connect",
+    "connect_sync",
+    "connect_wasmbus",
+]
