@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import nats.errors
 from nats.aio.client import Client
 
-from provider.credentials import Credentials, key_pair
+from provider.credentials import Credentials, GivenCredentials, key_pair
 from provider.errors import StartError
 from provider.servers import with_scheme, without_secrets
 from provider.telemetry import logs
@@ -27,10 +27,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from provider.lattice.host_data import Login
+
 C = TypeVar("C", bound=Client)
 
 CONNECT_TIMEOUT = 2
 """Seconds one try at one server may take."""
+_LOGIN_OF_OURS = "NATS_USER, NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY"
+_LOGIN_OF_HOST = (
+    "the login that the host passes on (lattice_rpc_user_jwt and lattice_rpc_user_seed of the "
+    "host data)"
+)
+_PLACE_OF_OURS = (
+    "start one (provider run --embedded-nats brings its own) or name another in NATS_URL"
+)
+_PLACE_OF_HOST = (
+    "the host named it (lattice_rpc_url of the host data); PROVIDER_WAIT=on keeps trying"
+)
+
 _log = logs.get_logger(component="nats")
 
 
@@ -46,6 +60,8 @@ class NatsOptions:
         nkey: path of a file with an nkey seed.
         cert: path of the client certificate, with `key`.
         ca: path of the certificate authorities to trust.
+        login: a user's key, and a JWT or none, in place of user, token, creds and nkey.
+        by_host: a wasmCloud host said all this; errors name what it says it with.
     """
 
     servers: tuple[str, ...] = ("nats://127.0.0.1:4222",)
@@ -57,6 +73,8 @@ class NatsOptions:
     cert: Path | None = None
     key: Path | None = None
     ca: Path | None = None
+    login: Login | None = None
+    by_host: bool = False
 
     def __repr__(self) -> str:
         return f"NatsOptions({self.shown})"
@@ -68,6 +86,8 @@ class NatsOptions:
             StartError: a file that is named does not exist or cannot be used.
         """
         arguments: dict[str, Any] = {"servers": [with_scheme(url) for url in self.servers]}
+        if self.login is not None:
+            return {**arguments, **self._given(self.login), **self._encryption()}
         if self.user is not None:
             arguments["user"] = self.user
         if self.password is not None:
@@ -88,11 +108,18 @@ class NatsOptions:
             except ValueError as error:
                 raise StartError(f"NATS_NKEY names {self.nkey}; {error}") from None
             arguments["nkeys_seed_str"] = seed
-        if self.cert is not None or self.ca is not None:
-            arguments["tls"] = self._tls()
-        return arguments
+        return {**arguments, **self._encryption()}
 
-    def _tls(self) -> ssl.SSLContext:
+    @staticmethod
+    def _given(login: Login) -> dict[str, Any]:
+        if not login.jwt:
+            return {"nkeys_seed_str": login.key.seed}
+        credentials = GivenCredentials(login)
+        return {"user_jwt_cb": credentials.jwt, "signature_cb": credentials.sign}
+
+    def _encryption(self) -> dict[str, Any]:
+        if self.cert is None and self.ca is None:
+            return {}
         try:
             context = ssl.create_default_context(
                 cafile=None if self.ca is None else str(_existing("NATS_CA", self.ca))
@@ -102,7 +129,7 @@ class NatsOptions:
                 context.load_cert_chain(str(_existing("NATS_CERT", self.cert)), key)
         except (ssl.SSLError, OSError) as error:
             raise StartError(f"the TLS files cannot be used: {error}") from None
-        return context
+        return {"tls": context}
 
     @property
     def shown(self) -> str:
@@ -182,7 +209,7 @@ class _Connecting:
         if _is_refusal(error):
             raise StartError(
                 f"NATS at {self._options.shown} refused the connection: {_text(error)}; check "
-                "NATS_USER, NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY"
+                + (_LOGIN_OF_HOST if self._options.login else _LOGIN_OF_OURS)
             )
         if isinstance(error, ssl.SSLCertVerificationError):
             raise StartError(
@@ -191,8 +218,8 @@ class _Connecting:
             )
         if not self._wait and self._failed >= len(self._options.servers):
             raise StartError(
-                f"no NATS server at {self._options.shown} ({_text(error)}); start one "
-                "(provider run --embedded-nats brings its own) or name another in NATS_URL"
+                f"no NATS server at {self._options.shown} ({_text(error)}); "
+                + (_PLACE_OF_HOST if self._options.by_host else _PLACE_OF_OURS)
             )
         if self._failed == 1:
             _log.warning(

@@ -1,4 +1,4 @@
-"""Credentials of a NATS user: a JWT and the seed it is signed with, in a `.creds` file.
+"""Credentials of a NATS user, a JWT and the seed that answers for it: in a `.creds` file, or given.
 
 The rule of this file: a file is read again for every connection, because it may have been renewed,
 and what was read last goes on being used while it is broken. nats-py reads such files too, but
@@ -11,8 +11,12 @@ import base64
 import contextlib
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nkeys  # type: ignore[import-untyped]  # no types are shipped
+
+if TYPE_CHECKING:
+    from provider.lattice.host_data import Login
 
 _JWT = re.compile(r"-BEGIN NATS USER JWT-+\s+([\w.=-]+)\s+-")
 _SEED = re.compile(r"-BEGIN USER NKEY SEED-+\s+(\w+)\s+-")
@@ -53,6 +57,25 @@ class Credentials:
             raise ValueError("it has no USER NKEY SEED")
         key_pair(seed[1])
         return token[1], seed[1]
+
+
+class GivenCredentials:
+    """What somebody else has read: a JWT and the key that answers for it.
+
+    Args:
+        login: with a JWT.
+    """
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+
+    def jwt(self) -> bytes:
+        """What the server is told we are."""
+        return self._login.jwt.encode()
+
+    def sign(self, nonce: str) -> bytes:
+        """The proof of it."""
+        return base64.b64encode(self._login.key.sign(nonce.encode()))
 
 
 def key_pair(seed: str) -> nkeys.KeyPair:

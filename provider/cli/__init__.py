@@ -14,6 +14,7 @@ import typer
 from provider import __version__
 from provider.cli import archive, call, keys, serve  # noqa: F401  they add their commands to `app`
 from provider.cli.form import app
+from provider.cli.host_line import STANDARD_INPUT, launched
 
 SHELLS = ("bash", "zsh", "fish", "powershell")
 
@@ -32,7 +33,10 @@ def main() -> None:
     if sys.argv[1:2] == ["--show-completion"] and sys.argv[2:] in [[shell] for shell in SHELLS]:
         _show_completion(sys.argv[2])
         return
-    app(prog_name="provider")
+    arguments = sys.argv[1:]
+    if launched(arguments):
+        arguments = ["run", "--host-data", STANDARD_INPUT]
+    app(arguments, prog_name="provider")
 
 
 def _show_completion(shell: str) -> None:

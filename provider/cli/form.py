@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from provider.client import Python
     from provider.connection import NatsOptions
+    from provider.lattice.joining import Joining
+    from provider.settings.load import Launch
 
 app = typer.Typer(
     name="provider",
@@ -40,6 +42,16 @@ EnvFile = Annotated[
     typer.Option("--env-file", help="Read this file instead of .env.", show_default=False),
 ]
 NoEnvFile = Annotated[bool, typer.Option("--no-env-file", help="Do not read .env.")]
+HostDataFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--host-data",
+        help="Be what a wasmCloud host launches: read the line it writes from standard input (-) "
+        "or from this file.",
+        metavar="-|FILE",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, on one line.")]
 
 
@@ -47,7 +59,8 @@ def with_settings(*groups: str) -> Callable[[Callable[..., None]], Callable[...,
     """Give a command the flags of these groups of settings, and the `Settings` they make.
 
     The command is called with `settings` in place of the flags. Wrong settings end it with exit
-    code 2 when a flag is to blame, 3 otherwise.
+    code 2 when a flag is to blame, 3 otherwise. A command that takes `joining` may be launched by
+    a host, and is given what the host said or None.
     """
     knobs = [knob for knob in KNOBS.values() if knob.group in groups and knob.flag is not None]
 
@@ -55,14 +68,22 @@ def with_settings(*groups: str) -> Callable[[Callable[..., None]], Callable[...,
         own = [
             parameter
             for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
-            if name != "settings"
+            if name not in {"settings", "joining"}
         ]
+        joins = "joining" in inspect.signature(command).parameters
 
         def run_command(
-            *, env_file: Path | None = None, no_env_file: bool = False, **given: Any
+            *,
+            env_file: Path | None = None,
+            no_env_file: bool = False,
+            host_data: str | None = None,
+            **given: Any,
         ) -> None:
             flags = {knob.field: given.pop(knob.field) for knob in knobs}
-            command(settings=load_settings(flags, env_file, no_env_file=no_env_file), **given)
+            joining = _joining(host_data)
+            launch = None if joining is None else joining.launch
+            settings = load_settings(flags, env_file, no_env_file=no_env_file, launch=launch)
+            command(settings=settings, **({"joining": joining} if joins else {}), **given)
 
         added = [
             inspect.Parameter(
@@ -85,6 +106,7 @@ def with_settings(*groups: str) -> Callable[[Callable[..., None]], Callable[...,
         for name, annotation, default in (
             ("env_file", EnvFile, None),
             ("no_env_file", NoEnvFile, False),
+            *([("host_data", HostDataFrom, None)] if joins else []),
         ):
             added.append(
                 inspect.Parameter(
@@ -101,10 +123,28 @@ def with_settings(*groups: str) -> Callable[[Callable[..., None]], Callable[...,
     return decorate
 
 
-def load_settings(flags: dict[str, Any], env_file: Path | None, *, no_env_file: bool) -> Settings:
+def _joining(host_data: str | None) -> Joining | None:
+    """What the host said that launched us; None for no host. A bad line ends the command."""
+    if host_data is None:
+        return None
+    from provider.cli.host_line import joining_from
+
+    try:
+        return joining_from(host_data)
+    except StartError as error:
+        fail(str(error), ExitCode.NOT_STARTED)
+
+
+def load_settings(
+    flags: dict[str, Any],
+    env_file: Path | None,
+    *,
+    no_env_file: bool,
+    launch: Launch | None = None,
+) -> Settings:
     """The settings; wrong ones end the command with 2 when a flag is to blame, 3 otherwise."""
     try:
-        settings = load(flags, env_file=False if no_env_file else env_file)
+        settings = load(flags, env_file=False if no_env_file else env_file, launch=launch)
     except StartError as error:
         blame_flag = any(value is not None for value in flags.values()) and "flag --" in str(error)
         fail(str(error), ExitCode.USAGE if blame_flag else ExitCode.NOT_STARTED)

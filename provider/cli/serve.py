@@ -39,7 +39,7 @@ from provider.settings import Settings, rows
 if TYPE_CHECKING:
     from provider.host.contract import WorkerSetup
     from provider.host.run import Ready
-    from provider.lattice.membership import Membership
+    from provider.lattice.joining import Joining
 
 EVERYTHING = (CODE, NATS, ADDRESS, LATTICE, CALLS, LIMITS, WORKER, RELOAD, LOGS)
 
@@ -62,10 +62,12 @@ def run(
     ] = None,
     *,
     settings: Settings,
+    joining: "Joining | None",  # noqa: UP037  with_settings evaluates annotations; this costs time
 ) -> None:
     """Serve a dispatch program on NATS until stopped.
 
     Stops in order on Ctrl-C or SIGTERM (a second one forces), loads the code again on SIGHUP.
+    `provider` alone, with a pipe on standard input, is `provider run --host-data -`.
 
     ```
     provider run dispatch.py
@@ -73,17 +75,23 @@ def run(
     ```
     """
     from provider.host.run import run as serve
+    from provider.lattice import joining as lattice
 
     configure_logs(settings, background=True)
+    options = nats_options(settings)
     try:
+        if joining is not None:
+            _say_who_launched_us(joining)
+            lattice.check_program(settings, program or example)
+            options = lattice.nats_options(options, settings, joining)
         setup = _worker_setup(settings, program, example)
         code = run_loop(
             serve(
                 settings,
                 setup,
-                nats_options(settings),
+                options,
                 announce=_announce,
-                membership=_membership(settings),
+                membership=lattice.membership(settings, joining),
             )
         )
     except StartError as error:
@@ -125,7 +133,12 @@ def check(
 
 @app.command()
 @with_settings(*EVERYTHING)
-def config(as_json: AsJson = False, *, settings: Settings) -> None:
+def config(
+    as_json: AsJson = False,
+    *,
+    settings: Settings,
+    joining: "Joining | None",  # noqa: ARG001, UP037  what it says is in the settings; as above
+) -> None:
     """Show every setting, its value and where it came from. Secrets are masked.
 
     ```
@@ -169,13 +182,13 @@ def _worker_setup(settings: Settings, program: str | None, example: str | None) 
     )
 
 
-def _membership(settings: Settings) -> Membership | None:
-    """Of a lattice without a host; None when nobody's signature would count."""
-    from provider.lattice.membership import Membership
+def _say_who_launched_us(joining: Joining) -> None:
+    from provider.telemetry import logs
 
-    if not settings.cluster_issuers:
-        return None
-    return Membership(cluster_issuers=frozenset(settings.cluster_issuers), strict=settings.strict)
+    log = logs.get_logger(component="host")
+    log.info("launched_by_host", host=joining.data.host_id, banner=joining.data.banner)
+    for note in joining.notes:
+        log.warning("host_data_left_out", reason=note)
 
 
 def _announce(ready: Ready) -> None:

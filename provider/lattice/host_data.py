@@ -2,7 +2,7 @@
 
 The rule of this file: no text it makes repeats anything of the line but the names of members, and
 its secrets are in no `repr`. The original printed the whole line, seeds included, when it could not
-read it. Pure: bytes, texts and the environment come as arguments.
+read it. Pure: bytes and texts come as arguments.
 
 The line is base64 of a JSON object; hosts pad it, the test harness does not. Members nobody knows
 are ignored. What the host says about the connection counts for a provider it launched; what it says
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
-from provider.errors import StartError
+from provider.errors import StartError, clip
 from provider.lattice.nkeys import BadKey, KeyPair, Kind
 from provider.servers import mask_url, parse_servers
 from provider.wire.wasmbus import LinkDefinition  # noqa: TC001  msgspec reads the annotation
@@ -45,6 +45,16 @@ _LEVELS: dict[str, LogLevel] = {
     "critical": "error",
     "off": "error",
 }
+
+
+def level_of(directive: str | None) -> LogLevel | None:
+    """The level in a directive as for RUST_LOG, such as `info,async_nats=warn`.
+
+    Elixir hosts pass on such, Rust hosts a word. What stands for all modules counts; None for
+    nothing.
+    """
+    words = (directive or "").lower().split(",")
+    return next((_LEVELS[word.strip()] for word in words if word.strip() in _LEVELS), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,27 +134,28 @@ class HostData:
 
     @property
     def level(self) -> LogLevel | None:
-        """The level of logs the host wants, None when it leaves that to us.
-
-        Elixir hosts pass on a directive as for RUST_LOG, such as `info,async_nats=warn`; of that,
-        what stands for all modules counts.
-        """
-        words = (self.log_level or "").lower().split(",")
-        return next((_LEVELS[word.strip()] for word in words if word.strip() in _LEVELS), None)
+        """The level of logs the host wants, None when it leaves that to us."""
+        return level_of(self.log_level)
 
     def login(self) -> Login | None:
         """How to log in to NATS, None for not at all.
 
         Raises:
-            StartError: a JWT without a seed, or a seed that is none.
+            StartError: a JWT without a seed, or a seed that is none of a user.
         """
         jwt, seed = self.lattice_rpc_user_jwt.strip(), self.lattice_rpc_user_seed.strip()
         if not jwt and not seed:
             return None
         try:
-            return Login(jwt, KeyPair.from_seed(seed))
+            key = KeyPair.from_seed(seed)
         except BadKey as error:
             raise StartError(f"lattice_rpc_user_seed of the host data: {error}") from None
+        if key.kind is not Kind.USER:
+            raise StartError(
+                "lattice_rpc_user_seed of the host data: expected the seed of a user (SU...), not "
+                f"S{key.kind.letter}..."
+            )
+        return Login(jwt, key)
 
     def signing_key(self) -> KeyPair:
         """The key that signs our calls to actors; a new one in test mode, whatever was sent.
@@ -267,7 +278,7 @@ class Given(NamedTuple):
 
     Attributes:
         value: as it would stand in the environment.
-        source: where it came from, such as `environment VENV_PATH` or `config_json`.
+        source: where it came from, such as `config_json`.
     """
 
     value: str
@@ -275,7 +286,7 @@ class Given(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """What host, links and environment say about the code to run.
+    """What host and links say about the code to run.
 
     Attributes:
         variables: by the name of the variable.
@@ -297,24 +308,21 @@ class _Config(Struct):
     min_threads: int | None = None
 
 
-_MORE = re.compile(r"PROVIDER_[A-Z0-9_]+")
+_MORE = re.compile(r"PROVIDER_[A-Z0-9_]{1,64}")
 _CONFIG_B64, _CONFIG_JSON = "config_b64", "config_json"
 
 
-def merge_config(
-    config_json: str | None, links: Iterable[LinkDefinition], environ: Mapping[str, str]
-) -> Merged:
+def merge_config(config_json: str | None, links: Iterable[LinkDefinition]) -> Merged:
     """Our variables, each from the first place that has it.
 
-    The environment first, variable by variable, as in the original; then the host's `config_json`;
-    then the links in their order, of each `config_b64` or else `config_json`. An empty text says
-    nothing. Because hosts from 0.78 on pass no environment, `config_json` may also hold any of our
-    variables that begin with `PROVIDER_`, by name.
+    First the host's `config_json`, then the links in their order, of each `config_b64` or else
+    `config_json`. An empty text says nothing. Because hosts from 0.78 on pass no environment,
+    `config_json` may also hold any of our variables that begin with `PROVIDER_`, by name. The
+    environment goes before all of it, as in the original; that is the business of the settings.
 
     Args:
         config_json: `HostData.config_json`.
         links: known at the start.
-        environ: of the process.
 
     Raises:
         StartError: `config_json` cannot be read. What a link holds is left out instead, with a
@@ -327,7 +335,7 @@ def merge_config(
     for link in links:
         name = next((name for name in (_CONFIG_B64, _CONFIG_JSON) if link.values.get(name)), None)
         if name is not None:
-            source = f"{name} of the link with {link.actor_id}"
+            source = _source(name, link.actor_id)
             try:
                 places.append(_of_link(link.values[name], source, notes, name == _CONFIG_B64))
             except StartError as error:
@@ -335,13 +343,12 @@ def merge_config(
     merged: dict[str, Given] = {}
     for place in reversed(places):
         merged.update(place)
-    for name in {**dict.fromkeys(_OURS), **merged}:
-        if environ.get(name):
-            merged[name] = Given(environ[name], f"environment {name}")
     return Merged(merged, tuple(notes))
 
 
-_OURS = ("PYTHON_MAIN", "PYTHON_DISPATCH", "VENV_PATH", "PYTHON_PATH")
+def _source(name: str, actor: str) -> str:
+    """Whose value it is. The key is any text, and stands in lines a person reads."""
+    return f"{name} of the link with {clip(actor if actor.isprintable() else ascii(actor), 80)}"
 
 
 def _of_link(text: str, source: str, notes: list[str], is_base64: bool) -> dict[str, Given]:

@@ -7,8 +7,8 @@ The rule of this package: a knob is one field of `Settings` in `table`, of one o
 
 from __future__ import annotations
 
-from provider.settings.load import load
 from provider.settings.knob import Knob
+from provider.settings.load import load
 from provider.settings.table import DEFAULT, GROUPS, KNOBS, Row, Settings, rows
 
 __all__ = ["DEFAULT", "GROUPS", "KNOBS", "Knob", "Row", "Settings", "load", "rows"]

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -55,11 +55,29 @@ class _Problem:
 _Place = dict[str, _Found]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What a host says about the settings of a provider it launches, each value with its source.
+
+    Attributes:
+        place: who we are and where NATS is, by field. Only flags go before it.
+        config: what to serve and how, by variable. The environment goes before it.
+        rest: by field. All else but the defaults goes before it.
+        settled: fields for which, besides flags, nothing but `place` counts.
+    """
+
+    place: Mapping[str, tuple[object, str]] = field(default_factory=dict)
+    config: Mapping[str, tuple[object, str]] = field(default_factory=dict)
+    rest: Mapping[str, tuple[object, str]] = field(default_factory=dict)
+    settled: frozenset[str] = frozenset()
+
+
 def load(
     flags: Mapping[str, object] | None = None,
     *,
     environ: Mapping[str, str] | None = None,
     env_file: Path | Literal[False] | None = None,
+    launch: Launch | None = None,
 ) -> Settings:
     """Read every place, check every value.
 
@@ -68,6 +86,8 @@ def load(
         environ: the environment, the process's own when left out.
         env_file: a file that must exist; None takes `.env` of the working directory if it is
             there; False takes none.
+        launch: what the host says that launched us, None when nobody did. Its working directory
+            is none of ours, so `.env` is read only when it is named.
 
     Raises:
         StartError: anything is wrong. The text lists every wrong value with its variable, where
@@ -76,21 +96,32 @@ def load(
     """
     environ = os.environ if environ is None else environ
     problems: list[_Problem] = []
+    if launch is not None and env_file is None:
+        env_file = False
+    launch = launch or Launch()
     lines, file_name = _read_env_file(env_file, problems)
+    chosen = _from_flags(flags or {})
     found: _Place = {
         **_from_variables(lines, file_name, problems),
+        **_from_config(launch.config),
         **_from_variables(environ, "environment", problems),
-        **_from_flags(flags or {}),
+        **chosen,
     }
     if "nats_context" in found:
         found = {**_from_context(found["nats_context"], environ, problems), **found}
+    found = {
+        **_given(launch.rest),
+        **{name: given for name, given in found.items() if name not in launch.settled},
+        **_given(launch.place),
+        **chosen,
+    }
     settings = _checked(found, environ.get("HOME", ""), problems)
     if settings is None or problems:
         count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
         raise StartError("\n\n".join([f"{count} wrong:", *map(str, problems)]))
     # Private so that nothing else sets them; load is the one maker of settings.
-    settings._sources = {field: given.source for field, given in found.items()}  # noqa: SLF001
-    settings._unknown = tuple(_unknown({**lines, **environ}))  # noqa: SLF001
+    settings._sources = {name: given.source for name, given in found.items()}  # noqa: SLF001
+    settings._unknown = tuple(_unknown({**lines, **launch.config, **environ}))  # noqa: SLF001
     return settings
 
 
@@ -128,16 +159,25 @@ def _at_home(value: object, home: str) -> object:
     return value
 
 
+def _given(place: Mapping[str, tuple[object, str]]) -> _Place:
+    return {name: _Found(*given) for name, given in place.items()}
+
+
+def _from_config(variables: Mapping[str, tuple[object, str]]) -> _Place:
+    given = _given(variables)
+    return {knob.field: given[knob.variable] for knob in KNOBS.values() if knob.variable in given}
+
+
 def _from_flags(flags: Mapping[str, object]) -> _Place:
     found = {}
-    for field, value in flags.items():
-        if field not in KNOBS:
-            raise TypeError(f"there is no setting {field!r}")
+    for name, value in flags.items():
+        if name not in KNOBS:
+            raise TypeError(f"there is no setting {name!r}")
         # A flag that may be repeated and is not there is an empty list.
         if value is None or value in ([], ()):
             continue
-        on, _, off = (KNOBS[field].flag or field).partition("/")
-        found[field] = _Found(value, f"flag {off if off and value is False else on}")
+        on, _, off = (KNOBS[name].flag or name).partition("/")
+        found[name] = _Found(value, f"flag {off if off and value is False else on}")
     return found
 
 

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.pretty import pprint
 
 from provider.errors import StartError
-from provider.lattice import host_data
 from provider.lattice.host_data import Given, HostData, Login, merge_config, parse_line
 from provider.lattice.nkeys import KeyPair, Kind
 from provider.wire.wasmbus import LinkDefinition
@@ -248,7 +247,11 @@ def test_login_with_jwt_and_seed() -> None:
 
 @pytest.mark.parametrize(
     ("jwt", "seed", "reason"),
-    [("a.b.c", "", "Bad seed length: 0"), ("a.b.c", USER.seed[:-1], "Bad seed length: 57")],
+    [
+        ("a.b.c", "", "Bad seed length: 0"),
+        ("a.b.c", USER.seed[:-1], "Bad seed length: 57"),
+        ("a.b.c", CLUSTER.seed, "expected the seed of a user (SU...), not SC..."),
+    ],
 )
 def test_login_with_half_of_it(jwt: str, seed: str, reason: str) -> None:
     data = HostData(lattice_rpc_user_jwt=jwt, lattice_rpc_user_seed=seed)
@@ -317,7 +320,7 @@ def all_that_is_said(raw: bytes) -> str:
         data.login,
         data.signing_key,
         lambda: data.nats_url and None,
-        lambda: merge_config(data.config_json, data.link_definitions, {}).notes,
+        lambda: merge_config(data.config_json, data.link_definitions).notes,
     ):
         try:
             said += repr(use())
@@ -375,7 +378,7 @@ def as_b64(config: Any, padded: bool = False) -> str:
 
 
 def test_config_json_becomes_variables() -> None:
-    merged = merge_config(json.dumps(CONFIG), (), {})
+    merged = merge_config(json.dumps(CONFIG), ())
     assert merged.variables == {
         "PYTHON_MAIN": Given("/c/main", "config_json"),
         "PYTHON_DISPATCH": Given("/c/dispatch.py", "config_json"),
@@ -385,23 +388,9 @@ def test_config_json_becomes_variables() -> None:
     assert merged.notes == ()
 
 
-def test_the_environment_overrides_variable_by_variable() -> None:
-    environ = {"VENV_PATH": "/e/venv", "PYTHON_PATH": "/e", "PYTHON_MAIN": "", "PATH": "/bin"}
-    merged = merge_config(json.dumps(CONFIG), (), environ)
-    assert merged.variables == {
-        "PYTHON_MAIN": Given("/c/main", "config_json"),
-        "PYTHON_DISPATCH": Given("/c/dispatch.py", "config_json"),
-        "VENV_PATH": Given("/e/venv", "environment VENV_PATH"),
-        "PYTHON_PATH": Given("/e", "environment PYTHON_PATH"),
-    }
-
-
-def test_the_environment_alone_is_enough_and_so_is_nothing() -> None:
-    assert merge_config(None, (), {"PYTHON_DISPATCH": "/d.py"}).variables == {
-        "PYTHON_DISPATCH": Given("/d.py", "environment PYTHON_DISPATCH")
-    }
+def test_no_config_is_no_variable() -> None:
     for text in (None, "", " \n", "{}"):
-        assert merge_config(text, (), {}) == ({}, ())
+        assert merge_config(text, ()) == ({}, ())
 
 
 def test_links_fill_in_what_config_json_leaves_open() -> None:
@@ -412,7 +401,6 @@ def test_links_fill_in_what_config_json_leaves_open() -> None:
             link("M1", config_json='{"python_dispatch": "/1.py", "venv_path": "/1"}'),
             link("M2", config_b64=as_b64({"venv_path": "/2", "python_main": "/2"})),
         ],
-        {},
     )
     assert merged == (
         {
@@ -430,11 +418,11 @@ def test_config_b64_goes_before_config_json(padded: bool, name: str) -> None:
     of_both = link(
         config_b64=as_b64({"python_main": name}, padded), config_json='{"python_main": "no"}'
     )
-    assert merge_config(None, [of_both], {}).variables["PYTHON_MAIN"].value == name
+    assert merge_config(None, [of_both]).variables["PYTHON_MAIN"].value == name
 
 
 def test_threads_are_noted_and_do_not_count() -> None:
-    merged = merge_config('{"max_threads": 12}', [link(config_json='{"min_threads": 4}')], {})
+    merged = merge_config('{"max_threads": 12}', [link(config_json='{"min_threads": 4}')])
     assert merged.variables == {}
     assert [note.partition(":")[0] for note in merged.notes] == [
         "max_threads and min_threads of config_json do not count",
@@ -451,10 +439,10 @@ def test_our_own_variables_reach_a_provider_without_environment() -> None:
         "PATH": "/bin",
         "provider_key": "x",
     }
-    merged = merge_config(json.dumps(config), (), {"PROVIDER_CONCURRENCY": "2"})
+    merged = merge_config(json.dumps(config), ())
     assert merged.variables == {
         "PROVIDER_CALL_TIMEOUT": Given("5s", "config_json"),
-        "PROVIDER_CONCURRENCY": Given("2", "environment PROVIDER_CONCURRENCY"),
+        "PROVIDER_CONCURRENCY": Given("4", "config_json"),
         "PROVIDER_EMBEDDED_NATS": Given("off", "config_json"),
         "PROVIDER_WAIT": Given("on", "config_json"),
     }
@@ -462,7 +450,7 @@ def test_our_own_variables_reach_a_provider_without_environment() -> None:
 
 def test_a_link_does_not_set_how_the_provider_behaves() -> None:
     merged = merge_config(
-        None, [link(config_json='{"PROVIDER_CONCURRENCY": 4, "python_main": "/m"}')], {}
+        None, [link(config_json='{"PROVIDER_CONCURRENCY": 4, "python_main": "/m"}')]
     )
     assert list(merged.variables) == ["PYTHON_MAIN"]
     (note,) = merged.notes
@@ -487,26 +475,30 @@ BAD_CONFIGS = [
 
 @pytest.mark.parametrize(("text", "reason"), BAD_CONFIGS)
 def test_config_json_that_cannot_be_read_stops_the_start(text: str, reason: str) -> None:
-    assert refusal(merge_config, text, (), {}) == reason.format("config_json")
+    assert refusal(merge_config, text, ()) == reason.format("config_json")
 
 
 @pytest.mark.parametrize(("text", "reason"), BAD_CONFIGS)
 def test_a_link_that_cannot_be_read_does_not(text: str, reason: str) -> None:
     source = "config_json of the link with MACTOR"
-    merged = merge_config(None, [link(config_json=text), link("M2", config_json="{}")], {})
+    merged = merge_config(None, [link(config_json=text), link("M2", config_json="{}")])
     assert merged == ({}, (reason.format(source) + "; left out",))
 
 
 @pytest.mark.parametrize("text", ["A", "!!!!", "e30é", "e3=0"])
 def test_a_link_that_is_not_base64_does_not_either(text: str) -> None:
-    merged = merge_config(None, [link(config_b64=text)], {})
+    merged = merge_config(None, [link(config_b64=text)])
     assert merged.notes == ("corrupt config_b64 of the link with MACTOR: not base64; left out",)
 
 
 @given(st.text(max_size=30) | st.binary(max_size=20).map(lambda b: base64.b64encode(b).decode()))
 def test_whatever_a_link_holds_the_start_goes_on(text: str) -> None:
-    merge_config(None, [link(config_b64=text), link(config_json=text)], {})
+    merge_config(None, [link(config_b64=text), link(config_json=text)])
 
 
-def test_the_environment_is_the_callers() -> None:
-    assert "environ" not in vars(host_data)
+@pytest.mark.parametrize("actor", ["M\n", "M\x1b[2J", "M" * 1000])
+def test_an_actors_key_cannot_spoil_a_line(actor: str) -> None:
+    merged = merge_config(None, [link(actor, config_json='{"python_main": "m"}')])
+    source = merged.variables["PYTHON_MAIN"].source
+    assert source.isprintable()
+    assert len(source) < 150
