@@ -25,18 +25,20 @@ from provider.cli.form import (
     with_provider,
     with_settings,
 )
+from provider.cli.signed import CALLER, cluster_key, with_wasmbus
 from provider.errors import CallError, ExitCode
 from provider.settings import Settings  # noqa: TC001  with_settings evaluates the annotation
 
 if TYPE_CHECKING:
-    from provider.client import Python
+    from provider.client import Python, Wasmbus
+    from provider.lattice.nkeys import KeyPair
 
 ROLL_CALL = 0.5
 """Seconds every instance has to say that it is there."""
 
 
 @app.command()
-@with_settings(NATS, ADDRESS)
+@with_settings(NATS, ADDRESS, *CALLER)
 def call(
     operation: Annotated[str, typer.Argument(help="Its name, such as py.factorial.")],
     argument: Annotated[
@@ -64,6 +66,14 @@ def call(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole answer, error or not, as one JSON line.")
     ] = False,
+    wasmbus: Annotated[
+        bool,
+        typer.Option(
+            "--wasmbus",
+            help="Call as a wasmCloud host does for an actor: signed with the cluster's key, and "
+            "answered when the actor is linked (provider link put).",
+        ),
+    ] = False,
     *,
     settings: Settings,
 ) -> None:
@@ -73,22 +83,28 @@ def call(
     provider call py.factorial 10
     provider call py.hello '"Alice"' --raw
     provider call py.factorial @argument.json --timeout 500ms
+    provider call py.factorial 10 --wasmbus --cluster-seed cluster.nk
     ```
     """
     seconds = duration(timeout)
     given, value = _argument(argument, cbor=cbor)
 
-    async def work(python: Python) -> Any:
+    async def work(python: Python | Wasmbus) -> Any:
         if not given:
             return await python.call(operation, timeout=seconds)
         return await python.call(operation, value, timeout=seconds)
 
     try:
-        result = with_provider(settings, work)
+        if wasmbus:
+            result = with_wasmbus(settings, _signer(settings), work)
+        else:
+            result = with_provider(settings, work)
     except CallError as error:
         if as_json:
             typer.echo(json_line({"error": error.as_map()}))
             raise typer.Exit(exit_code(error)) from None
+        if wasmbus:
+            _fail_signed(error)
         fail_call(error)
     except TypeError as error:
         fail(str(error), ExitCode.USAGE)
@@ -205,6 +221,25 @@ def _argument(text: str | None, *, cbor: bool) -> tuple[bool, Any]:
             "" if cbor or text.startswith("@") else f"\ntext needs quotes of its own: '\"{text}\"'"
         )
         fail(f"the argument is {error.message}{hint}", ExitCode.USAGE)
+
+
+def _signer(settings: Settings) -> KeyPair:
+    cluster = cluster_key(settings)
+    if cluster is None:
+        fail(
+            "--wasmbus signs with the cluster's key: name the file with its seed in --cluster-seed "
+            "(PROVIDER_CLUSTER_SEED); provider keygen cluster makes one",
+            ExitCode.USAGE,
+        )
+    return cluster
+
+
+def _fail_signed(error: CallError) -> None:
+    """End the command with the provider's own words, of which the kind is not known."""
+    from provider.client import InvocationError
+
+    if isinstance(error, InvocationError):
+        fail(error.message.rstrip("\n"), ExitCode.FAILED)
 
 
 def _print_raw(result: Any, *, cbor: bool) -> None:

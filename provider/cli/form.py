@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -19,11 +19,14 @@ from provider.settings import KNOBS, Settings, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
 
     from provider.client import Python
     from provider.connection import NatsOptions
     from provider.lattice.joining import Joining
     from provider.settings.load import Launch
+
+T = TypeVar("T")
 
 app = typer.Typer(
     name="provider",
@@ -58,11 +61,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, on one line.")
 def with_settings(*groups: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the flags of these groups of settings, and the `Settings` they make.
 
+    A single setting may be named instead of a group, by its field.
+
     The command is called with `settings` in place of the flags. Wrong settings end it with exit
     code 2 when a flag is to blame, 3 otherwise. A command that takes `joining` may be launched by
     a host, and is given what the host said or None.
     """
-    knobs = [knob for knob in KNOBS.values() if knob.group in groups and knob.flag is not None]
+    knobs = [
+        knob
+        for knob in KNOBS.values()
+        if (knob.group in groups or knob.field in groups) and knob.flag is not None
+    ]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [
@@ -192,17 +201,28 @@ def run_loop(work: Coroutine[Any, Any, Any]) -> Any:
 def with_provider(settings: Settings, work: Callable[[Python], Coroutine[Any, Any, Any]]) -> Any:
     """Do this with a connection to the provider; without NATS the command ends with 4."""
     from provider import client
+
+    connecting = client.connect(
+        nats_options(settings),
+        lattice=settings.lattice,
+        key=settings.key,
+        link_name=settings.link_name,
+        name=settings.name,
+    )
+    return with_connection(settings, connecting, work)
+
+
+def with_connection(
+    settings: Settings,
+    connecting: AbstractAsyncContextManager[T],
+    work: Callable[[T], Coroutine[Any, Any, Any]],
+) -> Any:
+    """Do this with a connection; without NATS the command ends with 4."""
     from provider.telemetry import logs
 
     async def connected() -> Any:
-        async with client.connect(
-            nats_options(settings),
-            lattice=settings.lattice,
-            key=settings.key,
-            link_name=settings.link_name,
-            name=settings.name,
-        ) as python:
-            return await work(python)
+        async with connecting as connection:
+            return await work(connection)
 
     logs.configure("error", settings.log_format)
     try:
