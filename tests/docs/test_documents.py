@@ -23,6 +23,9 @@ import pytest
 
 from provider.errors import BY_KIND, KINDS
 from provider.host.life import picture
+from provider.lattice import seed_file
+from provider.lattice.nkeys import KeyPair, Kind
+from provider.wasmbus_client import connect_wasmbus
 from provider.wire.envelope import RequestReader
 from provider.wire.values import Values
 
@@ -30,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("dispatch_examples/*/README.md")]
 )
+CLUSTER = KeyPair.from_raw(Kind.CLUSTER, b"\1" * 32)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -59,10 +63,26 @@ ALL_COMMANDS = [
 
 @pytest.fixture(scope="module")
 def provider(start_module_provider):
-    """A provider where the documents' commands expect it: default names, factorial example."""
-    return start_module_provider(
-        None, "--example", "factorial", PROVIDER_LATTICE="default", PROVIDER_NAME="python"
+    """A provider where the documents' commands expect it: default names, factorial example.
+
+    The actor that follows from the key in cluster.nk is linked.
+    """
+    provider = start_module_provider(
+        None,
+        "--example",
+        "factorial",
+        PROVIDER_LATTICE="default",
+        PROVIDER_NAME="python",
+        PROVIDER_CLUSTER_ISSUERS=CLUSTER.public,
     )
+
+    async def link():
+        async with connect_wasmbus(provider.url, cluster=CLUSTER) as wasmbus:
+            await wasmbus.link()
+
+    asyncio.run(link())
+    provider.wait_for("link_put")
+    return provider
 
 
 @pytest.fixture
@@ -82,6 +102,8 @@ def folder(tmp_path):
 def test_a_command_does_what_the_document_shows(command, printed, provider, folder):
     words = shlex.split(command)
     words[0] = words[0].removeprefix(".venv/bin/")
+    if "--cluster-seed" in words:
+        seed_file.write(folder / "cluster.nk", CLUSTER)
     if words[:2] == ["provider", "run"]:
         serves(words, provider, folder)
         return
@@ -163,6 +185,7 @@ CLIENT_PROGRAMS = [
 @pytest.mark.parametrize("program", CLIENT_PROGRAMS)
 def test_a_program_calls_the_provider(program, provider, tmp_path):
     program = program.replace("nats://127.0.0.1:4222", provider.url)
+    seed_file.write(tmp_path / "cluster.nk", CLUSTER)
     done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
