@@ -114,7 +114,13 @@ class Provider:
         lines: everything it wrote to standard error, log lines as maps, other lines as texts.
     """
 
-    def __init__(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        folder: Path,
+        stdin: int = subprocess.DEVNULL,
+    ) -> None:
         self.environment = environment
         self.lines: list[dict | str] = []
         self._news: queue.Queue[None] = queue.Queue()
@@ -122,7 +128,7 @@ class Provider:
             command,
             env=environment,
             cwd=folder,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,

@@ -43,11 +43,12 @@ def launched(arguments: list[str]) -> bool:
         return False
 
 
-def joining_from(place: str) -> Joining:
+def joining_from(place: str, within: float = WITHIN) -> Joining:
     """What the host says in this place.
 
     Args:
         place: `-` for standard input, or the path of a file with the line.
+        within: seconds the line may take.
 
     Raises:
         StartError: it cannot be read, or what it says cannot be used.
@@ -55,19 +56,19 @@ def joining_from(place: str) -> Joining:
     from provider.lattice.host_data import parse_line
     from provider.lattice.joining import join
 
-    return join(parse_line(_line(place)), os.environ)
+    return join(parse_line(_line(place, within)), os.environ)
 
 
-def _line(place: str) -> bytes:
+def _line(place: str, within: float) -> bytes:
     try:
         if place == STANDARD_INPUT:
             if sys.stdin is None:
                 raise StartError("error loading host data: standard input is closed")
-            return read_line(0)
+            return read_line(0, within)
         # Without waiting for somebody at the other end of a named pipe; read_line does that.
         descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            return read_line(descriptor)
+            return read_line(descriptor, within)
         finally:
             os.close(descriptor)
     except OSError as error:

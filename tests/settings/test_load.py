@@ -11,6 +11,7 @@ import pytest
 from provider.errors import StartError
 from provider.servers import MASK
 from provider.settings import Settings, load
+from provider.settings.load import Launch
 from tests.settings.conftest import wrong
 
 SECRET = "hunter2-correct-horse"
@@ -350,3 +351,56 @@ def test_unknown_variables_are_listed_with_the_nearest_name() -> None:
         "PROVIDER_ZZZZZZZZ",
     )
     assert settings.queue_calls == 1024
+
+
+# --- Launched by a host --------------------------------------------------------------------------
+
+
+def test_what_a_host_says_lies_between_the_other_places(tmp_path: Path) -> None:
+    write_context(tmp_path, "ctx", {"user": "context", "creds": "/absent"})
+    file = tmp_path / "its.env"
+    file.write_text("PROVIDER_LATTICE=file\nPROVIDER_NAME=file\nPROVIDER_LINK_NAME=file\n")
+    environ = {
+        "XDG_CONFIG_HOME": str(tmp_path),
+        "NATS_CONTEXT": "ctx",
+        "PROVIDER_LATTICE": "environment",
+        "PROVIDER_NAME": "environment",
+    }
+    launch = Launch(
+        place={"lattice": ("place", "of the host"), "key": ("place", "of the host")},
+        config={
+            "PROVIDER_LATTICE": ("config", "config of the host"),
+            "PROVIDER_NAME": ("config", "config of the host"),
+            "PROVIDER_LINK_NAME": ("config", "config of the host"),
+            "PROVIDER_LINK": ("config", "config of the host"),
+        },
+        rest={"wait": (False, "rest"), "nats_user": ("rest", "rest"), "key": ("rest", "rest")},
+        settled=frozenset({"nats_creds"}),
+    )
+    flags = {"key": "flag"}
+    settings = load(flags, environ=environ, env_file=file, launch=launch)
+    fields = ("lattice", "key", "name", "link_name", "nats_user", "wait", "nats_creds")
+    assert {field: (getattr(settings, field), settings.sources[field]) for field in fields} == {
+        "lattice": ("place", "of the host"),
+        "key": ("flag", "flag --key"),
+        "name": ("environment", "environment PROVIDER_NAME"),
+        "link_name": ("config", "config of the host"),
+        "nats_user": ("context", "context ctx"),
+        "wait": (False, "rest"),
+        "nats_creds": (None, "default"),
+    }
+    assert settings.unknown == ("PROVIDER_LINK (nearest is PROVIDER_LINK_NAME)",)
+    # What is settled counts from a flag all the same.
+    assert load({"nats_creds": file}, environ={}, launch=launch).nats_creds == file
+
+
+def test_the_folder_a_host_starts_us_in_is_none_of_ours() -> None:
+    Path(".env").write_text("PROVIDER_LATTICE=stranger\n")
+    assert load(environ={}, launch=Launch()).lattice == "default"
+    assert load(environ={}, launch=Launch(), env_file=Path(".env")).lattice == "stranger"
+
+
+def test_a_wrong_value_of_a_host_is_said_to_be_there() -> None:
+    launch = Launch(place={"lattice": ("", "host data lattice_rpc_prefix")})
+    with pytest.raises(StartError, match="value     ''\n  from      host data lattice_rpc_prefix"):
+        load(environ={}, launch=launch)
