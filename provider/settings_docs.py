@@ -58,6 +58,9 @@ A value is taken from the first of these that has one:
 4. the context of the `nats` command, if `NATS_CONTEXT` chooses one,
 5. the default.
 
+A wasmCloud host that launches the provider has a say of its own:
+[wasmcloud.md](wasmcloud.md#launched-by-a-host).
+
 `.env` configures the provider, and nothing else: the settings below are read from it, its other
 lines are left alone, and none of it becomes part of your code's environment. Lines are
 `NAME=value`; quotes around a value are taken off, `${...}` stays as it is.

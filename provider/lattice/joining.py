@@ -88,8 +88,8 @@ def _place(data: HostData) -> dict[str, tuple[object, str]]:
 
 
 def _rest(environ: Mapping[str, str]) -> dict[str, tuple[object, str]]:
-    # The host reached this very server a moment ago, so an address where nobody answers is wrong,
-    # and a process that ends is something a host sees; one that waits for ever is not.
+    # As the original: the host was on this very server a moment ago, so an address where nobody
+    # answers is wrong, and a process that ended is easier to see than one that waits.
     rest: dict[str, tuple[object, str]] = {"wait": (False, "launched by a host")}
     level = level_of(environ.get("RUST_LOG"))
     if level:
