@@ -127,8 +127,7 @@ class ChunkStore:
         with _telling(starting, timeout):
             place = self._place(name)
             self._check_size(size)
-            async with asyncio.timeout_at(end):
-                info = await _find(jetstream, place)
+            info = await _find(jetstream, place)
             if info is None:
                 raise BadRequest(
                     "the object store has no such object; store the argument before the "

@@ -255,7 +255,7 @@ def embedding_provider(start_provider, temporary):
     ["", "time.sleep(3600)", "sum(range(10**12))"],
     ids=["idle", "asleep in a system call", "holding the interpreter's lock"],
 )
-async def test_killing_the_host_ends_server_and_worker(start_provider, processes, busy):
+async def test_killing_the_host_ends_server_and_worker(start_provider, processes, busy, tmp_path):
     provider = start_provider(
         f"""
         import time
@@ -269,6 +269,7 @@ async def test_killing_the_host_ends_server_and_worker(start_provider, processes
         ready=False,
         nats="",
         NATS_URL="",
+        TMPDIR=str(tmp_path),
     )
     server = provider.wait_for("embedded_nats_ready")
     provider.wait_for("ready")
