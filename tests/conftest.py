@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import queue
 import re
 import signal
 import subprocess
@@ -17,12 +16,19 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from provider import client as provider_client
 from provider.host.embedded import find_server
 
-PATIENCE = 15.0
-"""Seconds a test waits for something that should come at once."""
+PATIENCE = 40.0
+"""Seconds a test waits for something that should come at once, on however slow a machine."""
+
+# No example is too slow for a machine that has other things to do. And every run of the suite tries
+# the same examples: `--hypothesis-profile=explore` looks for new ones.
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile("suite")
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -77,7 +83,7 @@ class NatsServer:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGCONT)
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
             assert self._process.stderr is not None
             self._process.stderr.close()
             self._process = None
@@ -123,7 +129,7 @@ class Provider:
     ) -> None:
         self.environment = environment
         self.lines: list[dict | str] = []
-        self._news: queue.Queue[None] = queue.Queue()
+        self._news = threading.Condition()
         self.process = subprocess.Popen(
             command,
             env=environment,
@@ -140,35 +146,38 @@ class Provider:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             text = line.decode("utf-8", "replace").rstrip("\n")
-            try:
-                self.lines.append(json.loads(text))
-            except ValueError:
-                self.lines.append(text)
-            self._news.put(None)
-        self._news.put(None)
+            with self._news:
+                try:
+                    self.lines.append(json.loads(text))
+                except ValueError:
+                    self.lines.append(text)
+                self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
 
     def events(self, event: str, **fields: object) -> list[dict]:
         """The log lines so far with this event and these fields."""
-        return [
-            line
-            for line in list(self.lines)
-            if isinstance(line, dict)
-            and line.get("event") == event
-            and all(line.get(name) == value for name, value in fields.items())
-        ]
+        return [line for line in self.lines.copy() if _is(line, event, fields)]
 
     def wait_for(
         self, event: str, count: int = 1, patience: float = PATIENCE, **fields: object
     ) -> dict:
         """Wait until a log line with this event has come `count` times; the newest one."""
+        found: list[dict] = []
+        looked_at = 0
         end = time.monotonic() + patience
-        while len(found := self.events(event, **fields)) < count:
-            left = end - time.monotonic()
-            if left <= 0 or (self.process.poll() is not None and not self._reader.is_alive()):
-                raise AssertionError(f"{event} {fields} was not logged {count} times:\n{self.text}")
-            with contextlib.suppress(queue.Empty):
-                self._news.get(timeout=min(left, 0.5))
-        return found[-1]
+        with self._news:
+            while True:
+                # Each line is looked at once, or a flood of them would be all this machine does.
+                found += [line for line in self.lines[looked_at:] if _is(line, event, fields)]
+                looked_at = len(self.lines)
+                if len(found) >= count:
+                    return found[-1]
+                left = end - time.monotonic()
+                if left <= 0 or not self._reader.is_alive():
+                    break
+                self._news.wait(min(left, 0.5))
+        raise AssertionError(f"{event} {fields} was not logged {count} times:\n{self.text}")
 
     @property
     def text(self) -> str:
@@ -198,7 +207,8 @@ class Provider:
 
     def connect(self, **options):
         """An async context manager: a client of this provider."""
-        return provider_client.connect(self.url, **{"timeout": 10, **self.address, **options})
+        options = {"timeout": PATIENCE, **self.address, **options}
+        return provider_client.connect(self.url, **options)
 
     def call(self, operation: str, *argument, **options):
         """Connect, call once, and disconnect."""
@@ -229,7 +239,7 @@ class Provider:
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
             try:
-                self.process.wait(10)
+                self.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -237,6 +247,14 @@ class Provider:
         for stream in (self.process.stdout, self.process.stderr):
             assert stream is not None
             stream.close()
+
+
+def _is(line: dict | str, event: str, fields: dict[str, object]) -> bool:
+    return (
+        isinstance(line, dict)
+        and line.get("event") == event
+        and all(line.get(name) == value for name, value in fields.items())
+    )
 
 
 _numbers = iter(range(1, 1_000_000))
@@ -326,7 +344,7 @@ def provider_command(tmp_path):
             cwd=folder or tmp_path,
             input=stdin,
             capture_output=True,
-            timeout=50,
+            timeout=2 * PATIENCE,
             check=False,
         )
 

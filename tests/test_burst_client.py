@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from provider.burst_client import BurstClient, hpub, pub
 from provider.doors.subscriptions import settle
 from provider.host.burst import Burst
+from tests.conftest import PATIENCE
 
 
 class Taker:
@@ -33,7 +34,7 @@ class Taker:
         self.taken.append((subject, reply, data, headers))
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(self.taken) < count:
                 await asyncio.sleep(0.005)  # nothing tells a test that the parser went on
 
@@ -97,7 +98,7 @@ async def test_what_is_posted_arrives_as_published(shared_nats):
         headers = {"A": "b", "C": ""}
         client.post([pub(b"burst.out.1", b"one"), hpub(b"burst.out.2", b"two", headers)])
         client.post([pub(b"burst.out.3", b"")])
-        first, second, third = [await subscription.next_msg(5) for _ in range(3)]
+        first, second, third = [await subscription.next_msg(PATIENCE) for _ in range(3)]
     assert (first.subject, first.data, first.headers) == ("burst.out.1", b"one", None)
     assert (second.data, second.headers) == (b"two", headers)
     assert third.data == b""
@@ -124,14 +125,14 @@ async def test_answers_given_while_the_server_is_away_are_sent_when_it_is_back(n
         await client.subscribe_directly("burst.again", "q", taker.take)
         await client.flush()
         nats_server.stop()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while client.is_connected:
                 await asyncio.sleep(0.01)  # nats-py has no event for it
         client.post([pub(b"burst.again", b"late")])
         nats_server.start()
         # Its own subscription is renewed before what waited is sent.
         await taker.until(1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not other.is_connected:
                 await asyncio.sleep(0.01)  # nats-py has no event for it
         await other.publish("burst.again", b"again")
@@ -150,7 +151,7 @@ async def test_too_much_for_a_connection_that_is_away_is_refused(nats_server):
     async with connected(nats_server.url) as (client, _taker, _other):
         client._max_pending_size = 100
         nats_server.stop()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while client.is_connected:
                 await asyncio.sleep(0.01)  # nats-py has no event for it
         with pytest.raises(nats.errors.OutboundBufferLimitError):
@@ -169,7 +170,7 @@ MESSAGES = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100)
 @given(messages=MESSAGES, cuts=st.lists(st.integers(0, 600), max_size=6))
 async def test_wherever_the_bytes_are_split_the_messages_are_the_same(messages, cuts):
     taker = Taker()

@@ -28,6 +28,7 @@ from provider.lattice.nkeys import KeyPair, Kind
 from provider.wasmbus_client import connect_wasmbus
 from provider.wire.envelope import RequestReader
 from provider.wire.values import Values
+from tests.conftest import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -118,7 +119,7 @@ def test_a_command_does_what_the_document_shows(command, printed, provider, fold
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=2 * PATIENCE,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -150,7 +151,7 @@ def serves(words: list[str], provider, folder) -> None:
                 break
         process.send_signal(signal.SIGTERM)
         said.append(process.stderr.read())
-        assert process.wait(20) == 0, "".join(said)
+        assert process.wait(PATIENCE) == 0, "".join(said)
 
 
 async def as_the_nats_command(words: list[str], url: str) -> str:
@@ -190,7 +191,7 @@ def test_a_program_calls_the_provider(program, provider, tmp_path):
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=2 * PATIENCE,
         check=False,
         cwd=tmp_path,
     )
@@ -273,14 +274,14 @@ def test_make_run_serves_the_example_until_ctrl_c(provider, nats_server):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=2 * PATIENCE,
             check=False,
         )
         assert call.stdout == "3628800\n", call.stderr + "".join(said)
         # As a terminal does it: to make, the provider and whatever else is in the group.
         os.killpg(process.pid, signal.SIGINT)
         assert "drained" in process.stderr.read()
-        process.wait(20)
+        process.wait(PATIENCE)
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
 

@@ -8,6 +8,7 @@ import os
 import pytest
 
 from provider.client import NoProvider
+from tests.conftest import PATIENCE
 
 HANDLER = """
     import os
@@ -25,7 +26,7 @@ async def test_nobody_obeys_unless_told_to(start_provider):
     async with provider.connect() as python:
         for command in ("reload", "drain", "status"):
             with pytest.raises(NoProvider, match=r"provider\.admin\.\S+; was .* --admin"):
-                await python.admin(command, timeout=1)
+                await python.admin(command)
         assert (await python.call("x"))[1] == 1
 
 
@@ -34,15 +35,17 @@ async def test_every_instance_obeys(start_provider):
     providers = [start_provider(HANDLER, "--admin", **same) for _ in range(2)]
     workers = {provider.worker_pid for provider in providers}
     async with providers[0].connect() as python:
-        told = await python.admin("status", timeout=0.3)
+        told = await python.admin("status", timeout=PATIENCE, expect=2)
         assert {status["worker"]["pid"] for status in told} == workers
         assert all(status["ready"] for status in told)
 
-        assert await python.admin("reload", timeout=0.5) == [{"result": True}] * 2
+        told = await python.admin("reload", timeout=PATIENCE, expect=2)
+        assert told == [{"result": True}] * 2
         for provider in providers:
             provider.wait_for("reloaded")
 
-        assert await python.admin("drain", timeout=0.3) == [{"result": True}] * 2
+        told = await python.admin("drain", timeout=PATIENCE, expect=2)
+        assert told == [{"result": True}] * 2
         for provider in providers:
             assert await asyncio.to_thread(provider.wait) == 0
             assert provider.events("drained")
@@ -54,12 +57,12 @@ async def test_a_reload_that_fails_says_why(start_provider, tmp_path):
     provider = start_provider(HANDLER, PROVIDER_ADMIN="on")
     async with provider.connect() as python:
         (tmp_path / "dispatch.py").write_text("def handle(command arg): pass\n")
-        (answer,) = await python.admin("reload", timeout=0.5)
+        (answer,) = await python.admin("reload", timeout=PATIENCE, expect=1)
         assert answer["error"]["kind"] == "handler_error"
         assert "line 1" in answer["error"]["message"]
         # The old code serves on, and the status tells.
         assert (await python.call("x"))[1] == 1
-        (status,) = await python.admin("status", timeout=0.3)
+        (status,) = await python.admin("status", timeout=PATIENCE, expect=1)
         assert status["ready"]
         assert "line 1" in status["reload_error"]
 
@@ -67,5 +70,5 @@ async def test_a_reload_that_fails_says_why(start_provider, tmp_path):
 async def test_a_reload_is_refused_where_reloading_is_off(start_provider):
     provider = start_provider(HANDLER, PROVIDER_ADMIN="on", PROVIDER_RELOAD="off")
     async with provider.connect() as python:
-        (answer,) = await python.admin("reload", timeout=0.3)
+        (answer,) = await python.admin("reload", timeout=PATIENCE, expect=1)
         assert answer["error"]["kind"] == "unauthorized"

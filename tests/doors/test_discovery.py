@@ -13,6 +13,7 @@ import pytest
 
 from provider import __version__
 from provider.doors.subscriptions import settle
+from tests.conftest import PATIENCE
 
 HANDLER = """
     def handle(command, arg):
@@ -32,8 +33,11 @@ def house(start_module_provider):
     return start_module_provider(HANDLER)
 
 
-async def ask(provider, subject: str) -> list[dict]:
-    """As the `nats` command asks: an empty message, and whoever answers before they fall silent."""
+async def ask(provider, subject: str, count: int = 1) -> list[dict]:
+    """As the `nats` command asks: an empty message, and whoever answers before they fall silent.
+
+    They are not silent before so many of the provider's name have answered.
+    """
     client = await nats.connect(provider.url)
     try:
         inbox, answers = client.new_inbox(), []
@@ -41,7 +45,8 @@ async def ask(provider, subject: str) -> list[dict]:
         await client.publish(subject, b"", reply=inbox)
         try:
             while True:
-                message = await subscription.next_msg(0.15 if answers else 5)
+                ours = [told for told in answers if told["name"] == provider.address["name"]]
+                message = await subscription.next_msg(PATIENCE if len(ours) < count else 0.15)
                 if message.headers:
                     return []
                 answers.append(json.loads(message.data))
@@ -184,7 +189,7 @@ async def test_every_instance_is_found_under_an_id_of_its_own(start_provider, ho
         HANDLER, PROVIDER_LATTICE="elsewhere", PROVIDER_NAME=house.address["name"]
     )
     name = house.address["name"]
-    both = await ask(house, f"$SRV.PING.{name}")
+    both = await ask(house, f"$SRV.PING.{name}", count=2)
     assert len({told["id"] for told in both}) == 2
     assert {told["metadata"]["lattice"] for told in both} == {
         "elsewhere",

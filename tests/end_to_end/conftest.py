@@ -8,12 +8,16 @@ import itertools
 import json
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import cbor2
 import nats
 import pytest
 
-from tests.conftest import Provider, clean_environment, write
+from tests.conftest import PATIENCE, Provider, clean_environment, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _numbers = iter(range(1, 1_000_000))
 
@@ -53,6 +57,33 @@ def serve(tmp_path_factory, shared_nats):
         provider.close()
 
 
+class Gate:
+    """Where handlers wait for the test, by `open(path, "rb", buffering=0).read(1)`.
+
+    Args:
+        path: where the named pipe is made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = str(path)
+        self._descriptor = os.open(path, os.O_RDWR)  # which waits for nobody at the other end
+
+    def open(self, count: int = 1) -> None:
+        """Let so many handlers pass, whether they are there already or still to come."""
+        os.write(self._descriptor, b"x" * count)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+@pytest.fixture
+def gate(tmp_path):
+    made = Gate(tmp_path / "gate")
+    yield made
+    made.close()
+
+
 class Wire:
     """A NATS connection to a provider, for messages our client would not send."""
 
@@ -62,7 +93,7 @@ class Wire:
         self.native = f"wasmbus.rpc.{lattice}.python.default"
         self.operations = f"provider.{lattice}.{provider.environment['PROVIDER_NAME']}"
 
-    async def ask(self, data: bytes, *, timeout: float = 10, **headers: str) -> bytes:
+    async def ask(self, data: bytes, *, timeout: float = PATIENCE, **headers: str) -> bytes:
         """Send a message to the native subject; the body of the one answer."""
         message = await self.connection.request(
             self.native, data, timeout=timeout, headers=headers or None
@@ -103,7 +134,7 @@ class Talk:
         self,
         messages: list[bytes],
         operation: str | None = None,
-        patience: float = 20,
+        patience: float = PATIENCE,
         **headers: str,
     ) -> list:
         """Send these messages in a burst, wait for all answers; the one answer to each.
@@ -126,7 +157,7 @@ class Talk:
                 self._news.clear()
                 await asyncio.wait_for(self._news.wait(), patience)
             # A second answer to one of them would come before the answer to what is sent now.
-            await self._connection.request(self._native, self._barrier, timeout=10)
+            await self._connection.request(self._native, self._barrier, timeout=PATIENCE)
             answers = [self._answers.pop(inbox) for inbox in inboxes]
             assert [len(answer) for answer in answers] == [1] * len(messages)
             assert not self._answers

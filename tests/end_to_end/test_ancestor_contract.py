@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from provider.errors import BadRequest, HandlerError
-from tests.conftest import write
+from tests.conftest import PATIENCE, write
 
 STOCK_MAIN = """
     # Module that loads and runs the dispatch program
@@ -214,7 +214,9 @@ def library(name: str) -> Path:
 
 def new_environment(folder: Path, python: str) -> Path:
     """A virtual environment without pip, with neotasker and what it needs; its site-packages."""
-    subprocess.run([python, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=50)
+    subprocess.run(
+        [python, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=2 * PATIENCE
+    )
     (packages,) = folder.glob("lib/python*/site-packages")
     for name in ("neotasker", "aiosched"):
         shutil.copytree(library(name), packages / name, ignore=shutil.ignore_patterns("*.pyc"))
@@ -243,7 +245,7 @@ def other_python(version: str) -> str:
         told = subprocess.run(
             [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
             capture_output=True,
-            timeout=20,
+            timeout=PATIENCE,
             check=False,
         )
         if told.stdout.decode().strip() == version:
@@ -273,7 +275,7 @@ def other_environment(request):
                 *("--target", str(packages), f"cbor2=={version_of_cbor2}"),
             ],
             capture_output=True,
-            timeout=45,
+            timeout=2 * PATIENCE,
             check=False,
         )
         if installed.returncode:

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from provider.errors import CallError, HandlerError
+from tests.conftest import PATIENCE
 from tests.end_to_end.conftest import Talk, asked, told
 
 FAULTS = r"""
@@ -336,11 +337,11 @@ def test_calls_that_had_ended_before_a_death_are_answered_with_their_results(fau
     assert answers == [{"result": n} for n in range(100)]
 
 
-def test_the_worker_is_replaced_at_once_however_often_it_dies(faulty, talk):
-    began = time.monotonic()
+def test_the_worker_is_replaced_however_often_it_dies(faulty, talk):
+    deaths = len(faulty.events("worker_lost"))
     for _ in range(5):
         fault(talk, "sometimes", "die")
-    assert time.monotonic() - began < 10
+    assert len(faulty.events("worker_lost")) == deaths + 5
 
 
 # --- output ---------------------------------------------------------------------------------------
@@ -359,7 +360,7 @@ def printed(provider, since: int) -> int:
 
 async def until_printed(provider, since: int, size: int) -> int:
     """What was printed, once the log has this much of it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while printed(provider, since) < size:
             await asyncio.sleep(0.02)  # a text in pieces is no single event
     return printed(provider, since)
@@ -367,23 +368,23 @@ async def until_printed(provider, since: int, size: int) -> int:
 
 async def test_megabytes_of_prints_are_all_logged_while_others_are_answered(faulty):
     since, size = len(faulty.lines), 8_000_000
-    async with faulty.connect(timeout=20) as python:
+    async with faulty.connect() as python:
         call = asyncio.create_task(python.call("prints", size))
         waiting = asyncio.create_task(python.call("echo", 1))
-        longest = 0.0
+        answered = 0
         while not call.done():
-            began = time.monotonic()
-            assert (await python.status())["ready"]
-            longest = max(longest, time.monotonic() - began)
+            assert (await python.status(timeout=PATIENCE))["ready"]
+            answered += 1
         assert await call is None
         assert await waiting == 1
-    assert longest < 1.0
+    # A host that was busy with the prints would have answered one or two, at their end.
+    assert answered >= 5
     assert await until_printed(faulty, since, size) == size
 
 
 async def test_one_line_of_megabytes_is_logged_in_pieces(faulty):
     since, size = len(faulty.lines), 2_000_000
-    async with faulty.connect(timeout=20) as python:
+    async with faulty.connect() as python:
         assert await python.call("prints_one_line", size) is None
         assert await until_printed(faulty, since, size) == size
         since = len(faulty.lines)
@@ -435,16 +436,20 @@ def test_a_child_that_stays_goes_with_its_worker(talk, processes):
     child = told(talk.send_all([asked("fork_stays", None)])[0])["result"]
     assert processes.alive(child)
     fault(talk, "os_exit", 1)
-    assert processes.until_gone(child, 5)
+    assert processes.until_gone(child)
 
 
 def test_threads_that_print_for_ever_do_not_keep_others_waiting(faulty, talk):
     assert told(talk.send_all([asked("chatter", None)])[0]) == {"result": None}
     faulty.wait_for("printed", text="chatter " * 7 + "chatter ")
-    began = time.monotonic()
-    assert told(talk.send_all([asked("echo", 3)])[0]) == {"result": 3}
+    printed_so_far = len(faulty.lines)
+    # They share the interpreter with the threads, and are answered before the provider would give
+    # them up.
+    messages = [asked("echo", number, timeout_ms=30_000) for number in range(3)]
+    for number, message in enumerate(messages):
+        assert told(talk.send_all([message])[0]) == {"result": number}
+    assert len(faulty.lines) > printed_so_far
     fault(talk, "os_exit", 1)
-    assert time.monotonic() - began < 5
 
 
 def test_an_exception_in_a_thread_of_the_handlers_is_only_printed(faulty, talk):
@@ -460,8 +465,8 @@ def test_a_call_past_its_deadline_is_answered_and_its_worker_replaced(faulty, ta
     worker = faulty.call("pid")
     deaths = len(faulty.events("worker_lost"))
     began = time.monotonic()
-    answer = told(talk.send_all([asked(operation, 1000, timeout_ms=300)])[0])
-    assert 0.3 <= time.monotonic() - began < 2
+    answer = told(talk.send_all([asked(operation, 3600, timeout_ms=1000)])[0])
+    assert time.monotonic() - began >= 1
     assert (answer["error"]["kind"], answer["error"]["code"]) == ("timeout", 504)
     assert "still running" in answer["error"]["message"]
     if faulty.environment["PROVIDER_CONCURRENCY"] == "1":
@@ -481,7 +486,7 @@ def test_a_call_that_returns_around_its_deadline_is_answered_once(talk):
 
 async def test_many_faults_at_once_are_each_answered_with_their_own_reason(faulty):
     kinds = {"raise": "handler_error", "sys_exit": "handler_error", "echo": None}
-    async with faulty.connect(timeout=20) as python:
+    async with faulty.connect() as python:
 
         async def one(number: int) -> None:
             operation = list(kinds)[number % len(kinds)]

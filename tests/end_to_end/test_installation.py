@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from provider.host.embedded import find_server
-from tests.conftest import Provider, clean_environment
+from tests.conftest import PATIENCE, Provider, clean_environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 def run(*command: object, **options) -> str:
     """What the command prints, once it has ended well."""
     done = subprocess.run(
-        list(map(str, command)), capture_output=True, timeout=50, check=False, **options
+        list(map(str, command)), capture_output=True, timeout=2 * PATIENCE, check=False, **options
     )
     assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
     return done.stdout.decode()

@@ -58,7 +58,7 @@ def left(processes):
 
     def left(pids: dict) -> list:
         assert len(set(pids.values())) == len(pids)
-        return [name for name, pid in pids.items() if not processes.until_gone(pid, 5)]
+        return [name for name, pid in pids.items() if not processes.until_gone(pid)]
 
     return left
 
@@ -88,7 +88,7 @@ def test_a_second_ctrl_c_ends_calls_and_threads_that_do_not_end(start_provider, 
                 await call
 
     asyncio.run(work())
-    assert provider.wait(5) == 0
+    assert provider.wait() == 0
     assert left(pids) == []
 
 
@@ -116,5 +116,5 @@ def test_ctrl_c_ends_a_provider_that_is_not_ready_yet(start_provider, left, wher
         worker = provider.worker_pid
         provider.wait_for("nats_unreachable")
     os.killpg(provider.pid, signal.SIGINT)
-    assert provider.wait(10) == 0
+    assert provider.wait() == 0
     assert left({"worker": worker}) == []

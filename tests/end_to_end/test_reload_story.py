@@ -11,7 +11,7 @@ import pytest
 
 from provider.client import connect_sync
 from provider.errors import HandlerError, Unauthorized
-from tests.conftest import write
+from tests.conftest import PATIENCE, write
 
 FIRST = """
     import os
@@ -73,7 +73,7 @@ class Edited:
 @pytest.fixture(scope="module")
 def served(serve):
     provider = serve(FIRST)
-    with connect_sync(provider.url, timeout=10, **provider.address) as python:
+    with connect_sync(provider.url, timeout=PATIENCE, **provider.address) as python:
         edited = Edited(provider, python)
         yield edited
         # One worker served all of it, and one save was one reload.
@@ -346,7 +346,7 @@ async def test_calls_in_flight_during_reloads_are_all_answered_in_order(edited, 
     save(text(0))
     assert await asyncio.to_thread(edited.call) == 0
     edits, calls = 20, 50
-    async with edited.provider.connect(timeout=20) as python:
+    async with edited.provider.connect() as python:
         answers: list[asyncio.Task] = []
         for edit in range(1, edits + 1):
             answers += [asyncio.create_task(python.call("any", None)) for _ in range(calls)]
@@ -371,7 +371,7 @@ async def test_calls_in_flight_during_reloads_are_all_answered_in_order(edited, 
 
 def test_reload_switched_off_refuses_and_does_not_watch(serve, provider_command):
     provider = serve(FIRST, PROVIDER_RELOAD="off")
-    with connect_sync(provider.url, timeout=10, **provider.address) as python:
+    with connect_sync(provider.url, timeout=PATIENCE, **provider.address) as python:
         edited = Edited(provider, python)
         edited.answer("second")
         assert edited.call() == "first"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 from provider import client
+from tests.conftest import PATIENCE
 
 CHATTY = """
     def handle(command, arg):
@@ -29,9 +30,9 @@ async def test_calls_are_answered_while_nobody_reads_the_log(start_provider, tmp
     os.close(writing)
     try:
         async with client.connect(
-            environment["NATS_URL"], lattice="stalled", name="stalled", timeout=20
+            environment["NATS_URL"], lattice="stalled", name="stalled", timeout=PATIENCE
         ) as python:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while True:
                     try:
                         await python.status()
@@ -43,7 +44,7 @@ async def test_calls_are_answered_while_nobody_reads_the_log(start_provider, tmp
             assert (await python.status())["ready"]
         process.send_signal(signal.SIGTERM)
         # It waits a moment for the reader, not for ever.
-        assert await asyncio.to_thread(process.wait, 20) == 0
+        assert await asyncio.to_thread(process.wait, PATIENCE) == 0
     finally:
         process.kill()
         process.wait()

@@ -20,6 +20,7 @@ from provider.client import connect_sync
 from provider.errors import BadRequest, BadResult, TooLarge
 from provider.wire.envelope import read_answer, write_request
 from provider.wire.values import Limits, Values
+from tests.conftest import PATIENCE
 
 ECHO = """
     import collections
@@ -126,7 +127,7 @@ def echo(serve):
 
 @pytest.fixture(scope="module")
 def python(echo):
-    with connect_sync(echo.url, timeout=10, **echo.address) as python:
+    with connect_sync(echo.url, timeout=PATIENCE, **echo.address) as python:
         yield python
 
 

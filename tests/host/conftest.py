@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -20,9 +21,7 @@ from provider.host.fleet import Fleet
 from provider.host.path import CallPath
 from provider.host.watch import Watch
 from provider.wire.frames import Encoding
-
-PATIENCE = 10.0
-"""Seconds a test waits for something that should come at once."""
+from tests.conftest import PATIENCE
 
 PROGRAM = """
     import ctypes, os, signal, sys, time
@@ -68,21 +67,25 @@ class Events(list):
         self._news.set()
         raise structlog.DropEvent
 
-    def of(self, event, **fields):
+    def of(self, event, since=0, **fields):
         return [
             entry
-            for entry in self
+            for entry in self[since:]
             if entry["event"] == event
             and all(entry.get(name) == value for name, value in fields.items())
         ]
 
     async def until(self, event, count=1, **fields):
         """Wait until this was logged `count` times; the newest one."""
+        found, looked_at = [], 0
         async with asyncio.timeout(PATIENCE):
-            while len(found := self.of(event, **fields)) < count:
+            while True:
+                found += self.of(event, looked_at, **fields)
+                looked_at = len(self)
+                if len(found) >= count:
+                    return found[-1]
                 self._news.clear()
                 await self._news.wait()
-        return found[-1]
 
 
 @pytest.fixture
@@ -213,6 +216,12 @@ class House:
 
     def open_gate(self):
         os.write(self._gate, b"x")
+
+    def shut_gate(self):
+        """Take back what nobody came through the gate for."""
+        os.set_blocking(self._gate, False)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._gate, 100)
 
     @property
     def worker(self):

@@ -14,6 +14,7 @@ from provider.errors import HandlerError, Overloaded, TooLarge
 from provider.host.admission import LONGEST_RETRY, SHORTEST_RETRY, Admission
 from provider.host.call import Call
 from provider.wire.frames import Encoding
+from tests.conftest import PATIENCE
 
 MOST_CALLS, MOST_BYTES = 4, 100
 
@@ -94,13 +95,13 @@ async def test_all_who_wait_for_an_empty_house_are_told():
     await asyncio.sleep(0)
     assert not any(task.done() for task in waiting)
     admission.leave(second, None)
-    await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE)
     admission.admit(first)
     again = asyncio.ensure_future(admission.empty())
     await asyncio.sleep(0)
     assert not again.done()
     admission.leave(first, None)
-    await asyncio.wait_for(again, 5)
+    await asyncio.wait_for(again, PATIENCE)
 
 
 class Accounting(RuleBasedStateMachine):
@@ -147,4 +148,4 @@ class Accounting(RuleBasedStateMachine):
 
 
 TestAccounting = Accounting.TestCase
-TestAccounting.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestAccounting.settings = settings(max_examples=30, stateful_step_count=30)

@@ -125,10 +125,10 @@ async def test_a_server_that_does_not_start_is_told_with_what_it_said(
 
 
 async def test_a_server_that_never_gets_ready_is_ended(monkeypatch, tmp_path, events, processes):
-    monkeypatch.setattr("provider.host.embedded.READY_WITHIN", 0.5)
+    monkeypatch.setattr("provider.host.embedded.READY_WITHIN", 3.0)
     said = f"#!/bin/sh\necho $$ > {tmp_path / 'pid'}\nexec sleep 3600\n"
     monkeypatch.setenv("NATS_SERVER_BIN", program(tmp_path / "server", said))
-    with pytest.raises(StartError, match=r"nats-server was not ready within 0\.5 s"):
+    with pytest.raises(StartError, match=r"nats-server was not ready within 3 s"):
         async with EmbeddedServer(0):
             pass
     assert not processes.alive(int((tmp_path / "pid").read_text()))
@@ -281,5 +281,5 @@ async def test_killing_the_host_ends_server_and_worker(start_provider, processes
     await client.close()
     worker = provider.worker_pid
     provider.signal(signal.SIGKILL)
-    assert processes.until_gone(worker, 1)
-    assert processes.until_gone(server["pid"], 1)
+    assert processes.until_gone(worker)
+    assert processes.until_gone(server["pid"])

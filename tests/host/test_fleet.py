@@ -13,9 +13,8 @@ import pytest
 from provider.errors import HandlerError, Unavailable, WorkerLost
 from provider.host import fleet as fleet_module
 from provider.host.fleet import AHEAD_BYTES, AHEAD_CALLS, FIRST_PAUSE
+from tests.conftest import PATIENCE
 
-PATIENCE = 10.0
-"""Seconds a worker may take where the test is not about that."""
 OLD = "def handle(command, arg): return 'old'"
 NEW = "def handle(command, arg): return 'new'"
 
@@ -188,7 +187,7 @@ async def test_a_save_the_watcher_saw_first_is_not_asked_for_again_by_a_call(hou
     await house.start(versioned("old"), watch=True)
     running = await house.at_the_gate("a")
     house.save(versioned("new"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not house.fleet._reloads_asked:
             await asyncio.sleep(0.01)
     after = house.submit("who")
@@ -337,11 +336,11 @@ async def test_a_reload_that_hangs_is_ended_and_calls_go_on(house):
 
 async def test_the_clock_of_a_reload_stands_still_for_the_calls_ahead_of_it(house):
     await house.start(versioned("old"))
-    house.fleet._start_timeout = 0.3
+    house.fleet._start_timeout = 1.0  # of which the reload itself needs a hundredth
     running = await house.at_the_gate("a")
     house.save(versioned("new"))
     after = house.submit("who")
-    await asyncio.sleep(0.7)
+    await asyncio.sleep(2.2)  # long enough for its clock to have run out twice
     house.open_gate()
     assert await running == "old"
     assert await after == "new"
@@ -529,11 +528,11 @@ async def test_stopping_ends_a_start_that_is_on_its_way(house, processes):
     house.kill_worker()
     while not (starting := [e for e in house.events.of("printed") if "starting" in e["text"]]):
         house.events._news.clear()
-        await asyncio.wait_for(house.events._news.wait(), 10)
+        await asyncio.wait_for(house.events._news.wait(), PATIENCE)
     waiting = house.submit("who")
     await house.turn()
     house.path.abandon("the provider is stopping")
-    await house.fleet.stop(5.0)
+    await house.fleet.stop(PATIENCE)
     with pytest.raises(Unavailable):
         await waiting
     assert not processes.alive(int(starting[0]["text"].split()[1]))

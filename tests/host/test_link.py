@@ -14,6 +14,7 @@ import pytest
 from provider.errors import StartError, WorkerLost
 from provider.host.life import State
 from provider.host.link import LINK_GRACE
+from tests.conftest import PATIENCE
 
 
 async def start_fault(house, source, **options):
@@ -38,9 +39,9 @@ async def test_a_module_that_hangs_on_import_is_ended_in_time(house, processes):
         print("loading the model", os.getpid(), file=sys.stderr)
         time.sleep(3600)
         """,
-        start_timeout=3,
+        start_timeout=6,  # the first line has to come through by then
     )
-    assert f"loading {house.file} took longer than 3 s (PROVIDER_START_TIMEOUT)" in text
+    assert f"loading {house.file} took longer than 6 s (PROVIDER_START_TIMEOUT)" in text
     assert "does it hang on import?" in text
     words = text.splitlines()[-1]
     assert words.startswith("  loading the model ")
@@ -300,7 +301,7 @@ async def test_the_children_of_a_dead_worker_die_with_it(house, processes):
     )
     await lost(house, "op", 1)
     child = int((await house.events.until("printed"))["text"].split()[1])
-    assert processes.until_gone(child, 1)
+    assert processes.until_gone(child)
 
 
 async def test_a_child_that_got_away_and_holds_the_output_delays_nothing_for_long(house, processes):
@@ -354,7 +355,7 @@ async def test_twenty_workers_leave_nothing_behind(house):
 async def test_a_worker_told_to_leave_leaves(house, processes):
     await house.start()
     worker, link = house.worker, house.fleet.link
-    await house.fleet.stop(5.0)
+    await house.fleet.stop(PATIENCE)
     assert link.state is State.DEAD
     assert not processes.alive(worker)
     assert not house.events.of("worker_lost")
@@ -376,7 +377,7 @@ async def test_a_worker_may_take_its_time_to_leave(house):
         def handle(command, arg): return arg
         """
     )
-    await house.fleet.stop(5.0)
+    await house.fleet.stop(PATIENCE)
     assert (house.folder / "left").exists()
 
 

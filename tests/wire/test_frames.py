@@ -56,6 +56,7 @@ def test_the_numbers_of_the_types_are_those_of_both_ends():
         "CALL": 2,
         "RELOAD": 3,
         "BYE": 4,
+        "ABOUT": 5,
         "HELLO": 16,
         "READY": 17,
         "FAILED": 18,

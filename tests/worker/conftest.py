@@ -23,10 +23,10 @@ from provider.wire.frames import Encoding, FrameReader, FrameType, call_frame, f
 from provider.wire.progress import Progress, new_memory
 from provider.wire.values import Values
 from provider.worker.loader import Program
+from tests.conftest import PATIENCE
 
 PACKAGE = str(Path(provider.__file__).parent)
 SCRIPT = str(Path(PACKAGE) / "worker" / "__main__.py")
-PATIENCE = 20.0
 LIMITS = {
     "depth": 64,
     "items": 1_000_000,

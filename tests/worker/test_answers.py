@@ -14,8 +14,7 @@ import pytest
 
 from provider.wire.progress import ROOM, Progress, new_memory
 from provider.worker.answers import Answers
-
-PATIENCE = 20.0
+from tests.conftest import PATIENCE
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 
 from provider.wire.output import unmark
 from provider.worker.prints import LONGEST, _MarkedLines
+from tests.conftest import PATIENCE
 
 
 class Output:
@@ -138,7 +139,7 @@ def test_a_line_that_does_not_end_is_not_kept_for_ever(output):
     print("x" * (LONGEST + 1), end="", file=output.stream)
     assert not output.raw.begun
     print(" and more", file=output.stream)
-    reader.join(20)
+    reader.join(PATIENCE)
     assert b"".join(drained) == b"\x1e3 " + b"x" * (LONGEST + 1) + b" and more\n"
 
 
@@ -157,7 +158,7 @@ def test_threads_lose_nothing(output):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     lines = output.came()
     assert sum(text.count("x") for _, text in lines) == 200 * 20 * 4
 

@@ -21,6 +21,7 @@ from provider.wire.values import Limits, Values
 from provider.worker.faults import MAX_TRACEBACK, described, shown, text_of, traced
 from provider.worker.loader import LoadError
 from provider.worker.runner import Runner, as_handler_error, load_failure
+from tests.conftest import PATIENCE
 
 VALUES = Values()
 
@@ -358,7 +359,7 @@ class Collected:
 
 
 def test_calls_overlap_up_to_the_concurrency_and_never_beyond(engine):
-    together = threading.Barrier(2, timeout=20)
+    together = threading.Barrier(2, timeout=40)
     lock, running, most = threading.Lock(), [0], [0]
     numbers = set()
 
@@ -395,17 +396,17 @@ def test_settle_waits_for_what_runs(engine):
 
     def handle(*_):
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(PATIENCE)
 
     collected = Collected()
     runner = Runner(Served(handle), VALUES, collected, 3)
     runner.run(1, Encoding.ABSENT, b"x", b"")
-    assert begun.wait(20)
+    assert begun.wait(PATIENCE)
     settled = threading.Thread(target=runner.settle)
     settled.start()
     assert settled.is_alive()
     go_on.set()
-    settled.join(20)
+    settled.join(PATIENCE)
     assert not settled.is_alive()
     assert collected.frames
     runner.wait_for_room()

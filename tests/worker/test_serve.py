@@ -400,18 +400,24 @@ def test_an_operation_that_was_slow_is_not_waited_for_again(serve, gate):
     assert worker.answer()[0] == 5
 
 
-def quickest(worker):
-    """Seconds of the quickest of some calls: what the worker does, not what the machine does."""
-    times = []
-    for _ in range(20):
-        before = time.monotonic()
-        worker.ask("quick", None)
-        times.append(time.monotonic() - before)
-    return min(times)
+def quick_once(answered):
+    """Whether an answer came before the attendant could have sent it; a busy machine needs tries.
+
+    Args:
+        answered: called for each try; the seconds to the answer.
+    """
+    return any(answered() < ATTENTION / 2 for _ in range(500))
 
 
 def test_an_idle_worker_answers_without_its_attendant(serve):
-    assert quickest(serve(BLOCKING)) < ATTENTION / 2
+    worker = serve(BLOCKING)
+
+    def answered():
+        before = time.monotonic()
+        worker.ask("quick", None)
+        return time.monotonic() - before
+
+    assert quick_once(answered)
 
 
 def test_many_names_are_no_leak_and_no_harm(serve):
@@ -456,7 +462,7 @@ def test_calls_overlap_where_asked_for(serve):
     worker = serve(
         """
         import threading
-        together = threading.Barrier(2, timeout=20)
+        together = threading.Barrier(2, timeout=40)
         def handle(command, arg):
             together.wait()
             return arg
@@ -477,14 +483,15 @@ def test_where_calls_overlap_no_answer_waits_for_another(serve, gate):
 
 def test_where_calls_overlap_an_answer_needs_no_attendant(serve, gate):
     worker = serve(BLOCKING, concurrency=2)
-    times = []
-    for _ in range(20):
+
+    def answered():
         worker.begin("x", gate.path)
         with gate.reached():
             before = time.monotonic()
         worker.answer()
-        times.append(time.monotonic() - before)
-    assert min(times) < ATTENTION / 2
+        return time.monotonic() - before
+
+    assert quick_once(answered)
 
 
 def test_where_calls_overlap_one_that_waits_for_room_has_not_begun(serve, gate, tmp_path):

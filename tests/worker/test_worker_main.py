@@ -168,7 +168,7 @@ def test_calls_errors_and_reloads_are_the_same_in_every_version(start, code, oth
 def test_calls_overlap_in_every_version(start, code, other):
     worker = start(other.python)
     text = (
-        "import threading\nb = threading.Barrier(2, timeout=20)\nhandle = lambda c, a: b.wait() * 0"
+        "import threading\nb = threading.Barrier(2, timeout=40)\nhandle = lambda c, a: b.wait() * 0"
     )
     worker.load(code.write("dispatch.py", text), concurrency=2)
     worker.send(worker.call_bytes("x"), worker.call_bytes("x"))
