@@ -61,8 +61,8 @@ def test_it_does_not_wait_for_ever(pipe, said, named):
 
 def test_a_line_may_be_long_but_not_longer(tmp_path):
     file = tmp_path / "line"
-    for length in (MOST - 1, MOST):
-        file.write_bytes(b"x" * length + b"\nmore")
+    for length, end in ((MOST - 1, b"\nmore"), (MOST, b"\nmore"), (MOST, b"")):
+        file.write_bytes(b"x" * length + end)
         with file.open("rb", buffering=0) as opened:
             assert len(read_line(opened.fileno())) == length
     for end in (b"\n", b""):
