@@ -9,14 +9,128 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from provider.errors import HandlerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Context", "OperationError", "context"]
+__all__ = ["Context", "OperationError", "context", "operation"]
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+MARK = "__provider_operation__"
+"""The attribute in which `operation` notes what a function is declared as."""
+RESERVED_NAMES = frozenset({"reload"})
+"""What no operation can be called, because the provider answers it itself."""
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What `operation` says of a function.
+
+    Attributes:
+        name: without its interface.
+        interface: what stands before the last dot; None when that is up to the caller.
+        batch: most calls given to the function at once, as a list; 0 for one at a time.
+        wait: seconds a batch may wait for more calls.
+        cache: seconds a result answers the same argument again; 0 for never.
+    """
+
+    name: str
+    interface: str | None = None
+    batch: int = 0
+    wait: float = 0.0
+    cache: float = 0.0
+
+    @property
+    def full_name(self) -> str:
+        """The name with the interface, where that is fixed."""
+        return self.name if self.interface is None else f"{self.interface}.{self.name}"
+
+
+@overload
+def operation(function: F, /) -> F: ...
+
+
+@overload
+def operation(
+    *,
+    name: str | None = None,
+    interface: str | None = None,
+    batch: int | None = None,
+    wait: float = 0.0,
+    cache: float | None = None,
+) -> Callable[[F], F]: ...
+
+
+def operation(
+    function: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    interface: str | None = None,
+    batch: int | None = None,
+    wait: float = 0.0,
+    cache: float | None = None,
+) -> Any:
+    """Declare that a function, or a method of a class, can be called by its name.
+
+    Args:
+        function: when used without brackets.
+        name: instead of the function's own; with a dot in it, what stands before the last one is
+            its interface.
+        interface: what callers must write before the last dot; left out, they may write anything.
+        batch: give the function lists of up to this many arguments; it returns as many results.
+        wait: seconds a batch may wait for more calls.
+        cache: seconds a result may answer the same argument again without the function.
+
+    Raises:
+        TypeError: this is no function.
+        ValueError: the name makes no operation, or a number is out of its range.
+    """
+
+    def declare(function: F) -> F:
+        if not callable(function) or isinstance(function, type):
+            raise TypeError(f"operation declares functions and methods, not {function!r:.100}")
+        setattr(function, MARK, _declaration(function, name, interface, batch, wait, cache))
+        return function
+
+    return declare if function is None else declare(function)
+
+
+def _declaration(
+    function: Any,
+    name: str | None,
+    interface: str | None,
+    batch: int | None,
+    wait: float,
+    cache: float | None,
+) -> Declaration:
+    full = name or function.__name__
+    before, dot, last = full.rpartition(".")
+    if dot:
+        if interface is not None:
+            raise ValueError(
+                f"{full!r} has an interface already; leave out interface={interface!r}"
+            )
+        interface = before
+    declared = Declaration(last, interface, batch or 0, float(wait), float(cache or 0))
+    whole = declared.full_name
+    if not last or interface == "" or len(whole.encode()) > 256 or not whole.isprintable():
+        raise ValueError(f"{whole!r:.100} makes no name of an operation: 1 to 256 printable bytes")
+    if whole in RESERVED_NAMES:
+        raise ValueError(f"{whole!r} is answered by the provider itself; choose another name")
+    if batch is not None and not 1 <= batch <= 10_000:
+        raise ValueError(f"batch={batch} is not between 1 and 10000")
+    if not 0 <= declared.wait <= 60:
+        raise ValueError(f"wait={wait} is not between 0 and 60 seconds")
+    if wait and not batch:
+        raise ValueError("wait is of use only with batch")
+    if cache is not None and not cache > 0:
+        raise ValueError(f"cache={cache} is no number of seconds above 0")
+    return declared
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from provider.wire.signature import Signature, signature
 from provider.worker.faults import described, traced
+from provider.worker.operations import Operations, collect
 from provider.worker.sources import RESERVED, Folders, Replacement, Tracked
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Loaded:
         modules: names that were executed, empty when nothing had changed.
         hidden: user files that a library of the same name hides.
         unfinished: a file was empty, as if it were being written; look again soon.
+        operations: declared, as `Operation.described` has them.
     """
 
     files: list[tuple[str, Signature]]
@@ -56,6 +58,7 @@ class Loaded:
     modules: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
     unfinished: bool = False
+    operations: list[dict[str, Any]] = field(default_factory=list)
 
     def as_map(self) -> dict[str, Any]:
         """As it travels to the host."""
@@ -65,6 +68,7 @@ class Loaded:
             "modules": self.modules,
             "hidden": self.hidden,
             "unfinished": self.unfinished,
+            "operations": self.operations,
         }
 
 
@@ -85,6 +89,8 @@ class Program:
         self._name = _module_name(self._file)
         self.folders = Folders(*_roots_and_packages(main, dispatch))
         self._entry: Any = None
+        self.operations: Operations | None = None
+        """What the module declares, None where it has a plain `handle`."""
         self.call: Callable[[str, Any, bool], Any] = self._call_main if main else self._call_handle
 
     @property
@@ -105,7 +111,7 @@ class Program:
             LoadError: with the reason, and the traceback where user code raised.
         """
         self.folders.install()
-        self._entry = self._import()
+        self._serve(self._import())
         hidden = self.folders.hidden(program=self._file)
         return self._loaded(list(self.folders.tracked), hidden=hidden)
 
@@ -128,7 +134,7 @@ class Program:
             return self._ask_main(changed, affected)
         affected |= {self._name}
         with Replacement(self.folders, affected):
-            self._entry = self._import()
+            self._serve(self._import())
         tracked = self.folders.tracked
         return self._loaded(
             sorted(name for name in tracked if tracked[name] is not before.get(name))
@@ -137,6 +143,12 @@ class Program:
     def state(self) -> Loaded:
         """What is tracked now; imports inside functions add to it while calls run."""
         return self._loaded([])
+
+    def _serve(self, entry: Any) -> None:
+        self._entry = entry
+        if self._main is None:
+            self.operations = entry if isinstance(entry, Operations) else None
+            self.call = self._call_handle if self.operations is None else self.operations.call
 
     def _call_handle(self, command: str, argument: Any, _present: bool) -> Any:
         return self._entry(command, argument)
@@ -205,12 +217,17 @@ class Program:
         what = "PYTHON_MAIN" if self._main else "PYTHON_DISPATCH"
         entry_name = "main" if self._main else "handle"
         module = self._guard(self._execute, f"loading {what} {self._file}")
+        if self._main is None:
+            operations = self._guard(lambda: collect(module), f"loading {what} {self._file}")
+            if operations is not None:
+                return operations
         entry = self._guard(
             lambda: getattr(module, entry_name, None), f"loading {what} {self._file}"
         )
         if entry is None:
             raise LoadError(
                 f"{self._file} has no function {entry_name}; add: def {entry_name}(command, arg)"
+                + ("" if self._main else ", or declare operations (provider.dispatch.operation)")
             )
         if not callable(entry):
             raise LoadError(f"{entry_name} in {self._file} is {type(entry).__name__}, no function")
@@ -249,7 +266,15 @@ class Program:
             programs.append(_file(self._dispatch))
         files = {module.path: module.signature for module in tracked.values()}
         files |= self.folders.attempted
-        return Loaded(sorted(files.items()), programs, modules, hidden or [], unfinished)
+        operations = self.operations.all if self.operations is not None else []
+        return Loaded(
+            sorted(files.items()),
+            programs,
+            modules,
+            hidden or [],
+            unfinished,
+            [operation.described() for operation in operations],
+        )
 
 
 def _accept(module: Tracked) -> None:

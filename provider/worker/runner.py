@@ -25,6 +25,7 @@ from provider.wire.frames import Encoding, FrameType, frame, read_call
 from provider.wire.values import Values
 from provider.worker.faults import sendable, shown, text_of, traced
 from provider.worker.leaving import leave_at_once
+from provider.worker.operations import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -211,6 +212,8 @@ class Runner:
             result = self._program.call(command, argument, encoding in _PRESENT)
             if isinstance(result, types.GeneratorType):
                 result = list(result)
+        except Refusal as refusal:
+            return self.error_frame(number, refusal.error)
         except BaseException as error:  # noqa: BLE001  the rule of this file
             return self.error_frame(number, as_handler_error(error))
         try:

@@ -1,0 +1,188 @@
+"""From the argument of a call to the parameters of a function.
+
+The rule of this file: the plan is made once, from the signature; a call that does not fit it is
+refused with the path and the reason before the function is touched.
+
+    no parameter        the caller sends nothing, or null
+    one                 it takes the argument whole
+    several             a map, spread over them by name
+
+A parameter annotated `Context` does not count; it is filled in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import typing
+from typing import TYPE_CHECKING, Any
+
+from provider import dispatch
+from provider.dispatch import Context
+from provider.errors import InvalidArgument
+from provider.worker import convert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Kind = inspect.Parameter
+_SPREAD = (_Kind.POSITIONAL_OR_KEYWORD, _Kind.KEYWORD_ONLY)
+
+
+class BindingError(Exception):
+    """No argument could ever be bound; the text says why."""
+
+
+class Binding:
+    """How the argument of a call becomes the arguments of a function.
+
+    Args:
+        function: bound, where it is a method.
+        batched: it is given a list of what would be its argument.
+
+    Raises:
+        BindingError: its signature cannot be served.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, batched: bool = False) -> None:
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError) as error:
+            raise BindingError(f"its signature cannot be read: {error}") from None
+        hints = _hints(function)
+        self.signature = str(signature)
+        """As the author wrote it."""
+        self._context: list[str] = []
+        self._values: list[inspect.Parameter] = []
+        self._rest = False
+        for parameter in signature.parameters.values():
+            if parameter.kind is _Kind.VAR_POSITIONAL:
+                raise BindingError(f"*{parameter.name} can be given nothing; name its parameters")
+            if parameter.kind is _Kind.VAR_KEYWORD:
+                self._rest = True
+            elif _is_context(parameter, hints):
+                if parameter.kind is _Kind.POSITIONAL_ONLY:
+                    raise BindingError(f"the context {parameter.name} cannot be positional-only")
+                self._context.append(parameter.name)
+            else:
+                self._values.append(parameter)
+        if batched and (len(self._values) != 1 or self._rest):
+            raise BindingError("with batch, it needs one parameter, which takes the list")
+        self._converters: dict[str, Callable[[Any], Any]] = {}
+        for parameter in self._values:
+            if parameter.name in hints:
+                converter = convert.converter(hints[parameter.name])
+                if converter is not None:
+                    self._converters[parameter.name] = converter
+        several = len(self._values) > 1 or self._rest
+        if any(p.kind is _Kind.POSITIONAL_ONLY for p in self._values) and several:
+            raise BindingError("with several parameters, none can be positional-only")
+        self._several = several
+        self._names = frozenset(parameter.name for parameter in self._values)
+        self._required = [p.name for p in self._values if p.default is _Kind.empty]
+        self.hints = hints
+        """Its annotations, `return` among them, those that could be resolved."""
+
+    @property
+    def parameters(self) -> list[inspect.Parameter]:
+        """Those that take a caller's values."""
+        return self._values
+
+    @property
+    def spreads(self) -> bool:
+        """Whether the argument is a map of parameters."""
+        return self._several
+
+    def bind(self, argument: Any, present: bool) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments of the function.
+
+        Args:
+            argument: what the caller sent.
+            present: whether it sent anything.
+
+        Raises:
+            InvalidArgument: it does not fit.
+        """
+        context: dict[str, Any] = {}
+        if self._context:
+            about = dispatch.context()
+            context = dict.fromkeys(self._context, about)
+        if self._several:
+            return [], {**self._spread(argument, present), **context}
+        if not self._values:
+            if present and argument is not None:
+                raise InvalidArgument("this operation takes no argument; send none")
+            return [], context
+        (parameter,) = self._values
+        if not present:
+            if parameter.default is _Kind.empty:
+                raise InvalidArgument(f"an argument is missing: {parameter.name}")
+            return [], context
+        value = self._converted(parameter.name, argument, "")
+        if parameter.kind is _Kind.KEYWORD_ONLY:
+            return [], {parameter.name: value, **context}
+        return [value], context
+
+    def _spread(self, argument: Any, present: bool) -> dict[str, Any]:
+        if not present or argument is None:
+            argument = {}
+        if not isinstance(argument, dict):
+            names = ", ".join(parameter.name for parameter in self._values)
+            raise InvalidArgument(
+                f"the argument is {_kind_of(argument)}; expected a map with {names}"
+            )
+        missing = [name for name in self._required if name not in argument]
+        if missing:
+            raise InvalidArgument(f"the argument lacks {', '.join(missing)}")
+        if not self._rest:
+            strange = [name for name in argument if name not in self._names]
+            if strange:
+                known = ", ".join(parameter.name for parameter in self._values)
+                raise InvalidArgument(
+                    f"the argument has {', '.join(map(repr, strange))[:200]}; expected only {known}"
+                )
+        if not self._converters:
+            return dict(argument)
+        return {
+            name: self._converted(name, value, name) if name in self._converters else value
+            for name, value in argument.items()
+        }
+
+    def _converted(self, name: str, value: Any, path: str) -> Any:
+        converter = self._converters.get(name)
+        if converter is None:
+            return value
+        try:
+            return converter(value)
+        except convert.Misfit as misfit:
+            raise InvalidArgument(misfit.at(path)) from None
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations that can be resolved; one that cannot leaves the others alone."""
+    # Names that are not there at run time, and whatever else they raise.
+    with contextlib.suppress(Exception):
+        return typing.get_type_hints(function, include_extras=True)
+    hints = {}
+    owner = inspect.unwrap(function)
+    names = getattr(owner, "__globals__", {})
+    for name, written in getattr(owner, "__annotations__", {}).items():
+        with contextlib.suppress(Exception):
+            hints[name] = eval(written, names) if isinstance(written, str) else written  # noqa: S307  the author's own text
+    return hints
+
+
+def _is_context(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
+    hint = hints.get(parameter.name, parameter.annotation)
+    return hint is Context or (
+        isinstance(hint, str) and hint.rpartition(".")[2] == Context.__name__
+    )
+
+
+def _kind_of(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    names = {int: "an integer", float: "a number", str: "text", bytes: "bytes", list: "a list"}
+    return names.get(type(value), type(value).__name__)
