@@ -21,6 +21,7 @@ import nats.errors
 from msgspec.structs import replace
 
 from provider.client import ABSENT, DEFAULT_TIMEOUT, NoProvider, connected, request_answer
+from provider.doors.subscriptions import settle
 from provider.errors import BadRequest, BadResult, CallError, Unavailable, clip
 from provider.lattice import subjects
 from provider.lattice.chunks import ChunkStore
@@ -60,6 +61,8 @@ MAX_RESULT = 64 * 1024 * 1024
 """Most bytes of a result that are read from the object store."""
 HOST_TIMEOUT = 2.0
 """Seconds a host waits for word of health or shutdown."""
+SETTLE_WITHIN = 10
+"""Seconds the NATS server has to take a link."""
 
 
 class InvocationError(CallError):
@@ -324,14 +327,14 @@ class Wasmbus:
             contract_id=self.target.contract_id,
             values=dict(values),
         )
-        # No provider answers, but the server does when there is none; before it answers the flush.
+        # No provider answers, but the server does when there is none, before all is settled.
         inbox = self._client.new_inbox()
         try:
             answers = await self._client.subscribe(inbox, max_msgs=1)
             try:
                 data = encode_link(link, json=self._test_mode)
                 await self._client.publish(subject, data, reply=inbox)
-                await self._client.flush()
+                await settle(self._client, SETTLE_WITHIN)
                 nobody = answers.pending_msgs
             finally:
                 await answers.unsubscribe()

@@ -17,6 +17,7 @@ import nats.js.errors
 import pytest
 
 from provider import client
+from provider.doors.subscriptions import settle
 from provider.errors import BadRequest, BadResult, CallError, CallTimeout, TooLarge
 from provider.lattice.chunks import ChunkStore
 from provider.lattice.nkeys import KeyPair, Kind, decode_public
@@ -270,7 +271,7 @@ class Responder:
         rpc = f"wasmbus.rpc.{self.lattice}.python.default"
         await self.client.subscribe(rpc, cb=self.take)
         await self.client.subscribe(f"{rpc}.>", cb=self.hear)
-        await self.client.flush()
+        await settle(self.client)
 
     async def take(self, message):
         await self.answer_with(message, decode_invocation(message.data))

@@ -18,6 +18,7 @@ import structlog.testing
 from nats.aio.client import Client
 
 from provider.burst_client import BurstClient
+from provider.doors.subscriptions import settle
 from provider.errors import BadRequest, CallTimeout, TooLarge, Unavailable
 from provider.host.burst import Burst
 from provider.lattice.chunks import MAX_NAME, PIECE, ChunkStore
@@ -412,7 +413,7 @@ async def test_a_put_that_is_cancelled_keeps_nothing(bucket):
     data = os.urandom(MOST)
     for number in range(10):  # a purge overtakes the last piece now and then
         pieces = await bucket.other.subscribe(f"$O.{bucket.lattice}.C.*")
-        await bucket.other.flush()
+        await settle(bucket.other)
         putting = asyncio.ensure_future(bucket.store.put(f"object-{number}", data, PATIENCE))
         await pieces.next_msg(PATIENCE)
         putting.cancel()

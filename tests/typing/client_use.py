@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, assert_type
+from typing import TYPE_CHECKING, Any, assert_type
 
 from provider import client
 from provider.connection import NatsOptions
 from provider.errors import CallError, CallTimeout, HandlerError, Overloaded
 from provider.wire.values import Limits
+from provider.wire.wasmbus import InvocationResponse
+
+if TYPE_CHECKING:
+    from provider.lattice.nkeys import KeyPair
 
 
 async def calls() -> None:
@@ -57,6 +61,22 @@ def calls_without_await() -> None:
         assert_type(python.status(), dict[str, Any])
         assert_type(python.admin("drain"), list[dict[str, Any]])
         python.reload()
+
+
+async def signed_calls(cluster: KeyPair) -> None:
+    """As an actor calls."""
+    async with client.connect_wasmbus(cluster=cluster, lattice="staging", timeout=5) as wasmbus:
+        assert_type(wasmbus, client.Wasmbus)
+        await wasmbus.link({"locale": "en"})
+        assert_type(await wasmbus.call("py.factorial", 10, trace={"traceparent": "x"}), Any)
+        assert_type(await wasmbus.call_bytes("py.factorial", b"\x7f\x0a", timeout=1), bytes)
+        signed = wasmbus.sign("py.factorial", b"\x7f\x0a")
+        assert_type(await wasmbus.invoke(signed, timeout=1), InvocationResponse)
+        assert_type((await wasmbus.health()).healthy, bool)
+        try:
+            await wasmbus.unlink()
+        except client.InvocationError as error:
+            assert_type(error.message, str)
 
 
 async def errors(python: client.Python) -> int:
