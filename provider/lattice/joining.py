@@ -135,8 +135,16 @@ def membership(settings: Settings, joining: Joining | None) -> Membership | None
     Args:
         settings: with what the host said, if there is one.
         joining: what it said, None when nobody launched us.
+
+    Raises:
+        StartError: calls have to be signed, and nobody's signature counts.
     """
     issuers = frozenset(settings.cluster_issuers)
+    if settings.strict and not issuers:
+        raise StartError(
+            "PROVIDER_STRICT wants every call signed, and no key may sign one; name the keys that "
+            "may in PROVIDER_CLUSTER_ISSUERS"
+        )
     if joining is None:
         return Membership(cluster_issuers=issuers, strict=settings.strict) if issuers else None
     data = joining.data
