@@ -10,14 +10,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from provider.errors import StartError, TooLarge
+from provider.errors import TooLarge
 
 if TYPE_CHECKING:
-    from provider.lattice.host_data import HostData
     from provider.wire.address import Address
 
-_TOKEN = re.compile(r"[^\s.*>\x00-\x1f\x7f]+")
-_TOKENS = re.compile(rf"{_TOKEN.pattern}(\.{_TOKEN.pattern})*")
 _BUCKET = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -44,26 +41,6 @@ def shutdown(address: Address) -> str:
 def actor(lattice: str, actor_key: str) -> str:
     """Subject on which an actor is called."""
     return f"wasmbus.rpc.{lattice}.{actor_key}"
-
-
-def check_host_data(data: HostData) -> None:
-    """Refuse host data whose names make no subject, before anything is subscribed.
-
-    A lattice may have dots in its name, though it cannot chunk then; key and link may not.
-
-    Raises:
-        StartError: naming the first member that is wrong.
-    """
-    for name, shape in (
-        ("lattice_rpc_prefix", _TOKENS),
-        ("provider_key", _TOKEN),
-        ("link_name", _TOKEN),
-    ):
-        if not shape.fullmatch(getattr(data, name)):
-            raise StartError(
-                f"{name} of the host data makes no NATS subject; expected text without spaces, "
-                "* and >, and not empty"
-            )
 
 
 def bucket(lattice: str) -> str:

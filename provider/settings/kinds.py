@@ -29,6 +29,13 @@ def _token(text: str) -> str:
     return text
 
 
+def _tokens(text: str) -> str:
+    try:
+        return ".".join(map(_token, text.split(".")))
+    except ValueError:
+        raise ValueError(_TOKENS.expects) from None
+
+
 def _service_name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", text):
         raise ValueError(_NAME.expects)
@@ -92,6 +99,11 @@ _TOKEN = Kind(
     "subject token",
     "one token of a NATS subject: not empty, no dots, spaces, *, > or control characters",
 )
+_TOKENS = Kind(
+    "subject tokens",
+    "tokens of a NATS subject with dots between them, none empty: no spaces, *, > or control "
+    "characters",
+)
 _NAME = Kind("name", "a name of the letters A-Z and a-z, digits, _ and -")
 _TARGET = Kind("path or module", "text", is_path=True)
 _PATH = Kind("path", "a path", is_path=True)
@@ -126,6 +138,7 @@ Text = Annotated[str | None, _TEXT]
 Secret = Annotated[SecretStr | None, SECRET]
 Servers = Annotated[str, AfterValidator(lambda text: parse_servers(text) and text), URLS]
 Token = Annotated[str, AfterValidator(_token), _TOKEN]
+Tokens = Annotated[str, AfterValidator(_tokens), _TOKENS]
 ServiceName = Annotated[str, AfterValidator(_service_name), _NAME]
 Target = Annotated[str | None, _TARGET]
 SomePath = Annotated[Path | None, _PATH]

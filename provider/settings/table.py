@@ -30,6 +30,7 @@ from provider.settings.kinds import (  # noqa: TC001  pydantic reads the annotat
     Target,
     Text,
     Token,
+    Tokens,
 )
 from provider.settings.knob import Knob, knob, knobs_of
 
@@ -151,7 +152,7 @@ class Settings(BaseSettings):
         default=True,
     )
 
-    lattice: Token = knob(
+    lattice: Tokens = knob(
         "PROVIDER_LATTICE",
         "Address",
         "The lattice: providers and callers in different lattices do not see each other.",

@@ -20,7 +20,7 @@ class Address:
     """The names a provider answers to.
 
     Attributes:
-        lattice: the lattice, one subject token.
+        lattice: the lattice, one subject token, or several with dots between them.
         key: the provider's key on the lattice, one subject token.
         link_name: the link, one subject token.
         name: the service name, `[A-Za-z0-9_-]+`.

@@ -92,7 +92,17 @@ def test_an_error_names_variable_place_value_and_what_is_expected(
     )
 
 
-@pytest.mark.parametrize("variable", ["PROVIDER_LATTICE", "PROVIDER_KEY", "PROVIDER_LINK_NAME"])
+@pytest.mark.parametrize("text", ["a", "prod.eu", "a.b.c"])
+def test_a_lattice_may_have_dots(text: str) -> None:
+    assert load(environ={"PROVIDER_LATTICE": text}).lattice == text
+
+
+@pytest.mark.parametrize("text", [".a", "a.", "a..b", "a b.c", "*", "a.>", "a\n"])
+def test_a_lattice_makes_a_subject(text: str) -> None:
+    assert "expected  tokens of a NATS subject" in wrong({"PROVIDER_LATTICE": text})
+
+
+@pytest.mark.parametrize("variable", ["PROVIDER_KEY", "PROVIDER_LINK_NAME"])
 @pytest.mark.parametrize("text", ["a.b", "a b", "*", "a>", "a\tb", "a\x00", "a\u2028b"])
 def test_a_token_is_one_token(variable: str, text: str) -> None:
     assert "expected  one token of a NATS subject" in wrong({variable: text})
