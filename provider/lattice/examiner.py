@@ -8,6 +8,7 @@ socket brought is examined together, in pieces that keep every thread busy.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -88,7 +89,7 @@ class Examiner:
         loop = asyncio.get_running_loop()
         flying = self._threads.submit(self._examine, piece)
         self._flying.append((flying, piece))
-        flying.add_done_callback(lambda _: loop.call_soon_threadsafe(self._land))
+        flying.add_done_callback(lambda _: self._wake(loop))
 
     def close(self) -> None:
         """End the threads; what was not examined never will be."""
@@ -104,6 +105,11 @@ class Examiner:
                 item.problem = error
             except Exception as error:  # noqa: BLE001  hostile bytes; one of a piece spoils no other
                 item.problem = BadRequest(f"the invocation cannot be read: {type(error).__name__}")
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        # In a thread; when the provider was forced to leave, the loop may be closed by now.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._land)
 
     def _land(self) -> None:
         while self._flying and self._flying[0][0].done():
