@@ -215,7 +215,7 @@ class Link(asyncio.Protocol):
         Args:
             why: for the account of its death.
         """
-        if self._process is not None and self._process.returncode is None:
+        if self._process is None or self._process.returncode is None:
             self._killed_for = self._killed_for or why
             self._signal_group()
 
@@ -256,6 +256,8 @@ class Link(asyncio.Protocol):
             if isinstance(error, OSError | ValueError):
                 raise StartError(f"cannot start {self._setup.python}: {error}") from None
             raise
+        if self._killed_for:
+            self._signal_group()  # for what it said before we had got hold of it
         self._watcher = asyncio.create_task(self._watch())
 
     async def _open(self, theirs: contextlib.ExitStack) -> tuple[int, int, int, int]:

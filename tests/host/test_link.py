@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import resource
 import signal
+import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -132,6 +136,44 @@ async def test_a_worker_that_does_not_speak_our_language_is_ended(
     text = await start_fault(house, None, setup=setup)
     assert text.startswith("the worker was stopped: it sent what is no frame: ")
     assert reason in text
+
+
+def children() -> set[str]:
+    """The processes we have started and not waited for."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if status.read_text().rpartition(")")[2].split()[1] == str(os.getpid()):
+                found.add(status.parent.name)
+    return found
+
+
+async def test_a_worker_that_is_quicker_than_its_start_is_ended_all_the_same(house, tmp_path):
+    said = tmp_path / "said"
+    python = tmp_path / "quick"
+    python.write_text(
+        f"#!{sys.executable} -SE\n"
+        "import os, sys, time\n"
+        "os.write(int(sys.argv[4]), b'GET / HTTP/1.1' * 4)\n"
+        f"open({str(said)!r}, 'w').close()\n"
+        "time.sleep(3600)\n"
+    )
+    python.chmod(0o755)
+    before = children()
+
+    def be_slow():
+        """As soon as the process is there, keep the loop from going on until it has spoken."""
+        if children() == before:
+            asyncio.get_running_loop().call_later(0, be_slow)  # after whatever else is ready
+            return
+        end = time.monotonic() + PATIENCE
+        while not said.exists() and time.monotonic() < end:
+            time.sleep(0.01)
+
+    setup = with_python(house, python, start_timeout=20)
+    asyncio.get_running_loop().call_later(0, be_slow)
+    text = await start_fault(house, None, setup=setup, start_timeout=20)
+    assert text.startswith("the worker was stopped: it sent what is no frame: ")
 
 
 async def test_a_failure_without_a_reason_is_a_failure(house, fake_python):
