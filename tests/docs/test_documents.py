@@ -113,6 +113,8 @@ def test_a_command_does_what_the_document_shows(command, printed, provider, fold
     else:
         if words[0] == "provider":
             words = [sys.executable, "-m", "provider", *words[1:]]
+        elif words[0] == "python":
+            words = [sys.executable, str(ROOT / words[1]), *words[2:]]
         done = subprocess.run(
             words,
             env=provider.environment,
