@@ -48,7 +48,7 @@ PROGRAM = """
         if command == "hang":
             time.sleep(3600)
         if command == "close":
-            os.closerange(3, 64)
+            os.closerange(3, 1024)
             time.sleep(3600)
         raise LookupError(command)
 """

@@ -314,15 +314,16 @@ async def test_a_worker_that_closes_its_link_and_stays_is_ended(house, fake_pyth
 async def test_a_worker_that_sends_garbage_is_ended_and_its_calls_are_answered(house):
     await house.start(
         """
-        import os, socket
+        import os, socket, time
         def handle(command, arg):
             if command == "garbage":
-                for descriptor in range(3, 20):
+                for descriptor in range(3, 1024):
                     try:
                         if socket.socket(fileno=os.dup(descriptor)).send(b"garbage" * 10):
                             break
                     except OSError:
                         pass
+                time.sleep(3600)  # had it returned in time, its result would have been taken
             return arg
         """
     )

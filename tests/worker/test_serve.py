@@ -538,7 +538,7 @@ def test_what_a_handler_raises_is_one_answer_and_the_worker_lives(serve, text, n
 
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_a_handler_that_closes_every_descriptor_ends_its_worker(serve, concurrency):
-    worker = serve("import os\ndef handle(c, a): os.closerange(3, 256)", concurrency=concurrency)
+    worker = serve("import os\ndef handle(c, a): os.closerange(3, 1024)", concurrency=concurrency)
     worker.begin("x")
     with pytest.raises(EOFError):
         worker.answer()
@@ -554,7 +554,7 @@ def test_threads_that_miss_the_link_at_once_end_the_process_once(serve):
             time.sleep({4 * ATTENTION})  # in which another thread wants to leave, too
             leave(code)
         leave, os._exit = os._exit, saving
-        def handle(command, arg): os.closerange(3, 256)
+        def handle(command, arg): os.closerange(3, 1024)
         """,
         concurrency=2,
     )
@@ -567,7 +567,7 @@ def test_threads_that_miss_the_link_at_once_end_the_process_once(serve):
 
 def test_a_handler_that_closes_every_descriptor_and_hangs_ends_its_worker(serve):
     worker = serve(
-        "import os, time\ndef handle(c, a):\n    os.closerange(3, 256)\n    time.sleep(3600)"
+        "import os, time\ndef handle(c, a):\n    os.closerange(3, 1024)\n    time.sleep(3600)"
     )
     worker.begin("x")
     with pytest.raises(EOFError):
