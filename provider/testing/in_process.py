@@ -1,0 +1,159 @@
+"""A dispatch module in the test's own process, called as the worker calls it.
+
+    with in_process.load("dispatch.py") as dispatch:
+        assert dispatch.call("py.factorial", 10) == 3628800
+
+The rule of this file: it has no way of its own to call a function. Arguments and results are
+encoded and decoded as on the wire, and the call itself is the worker's `Runner`, so what cannot
+travel, or does not fit, fails here with the same error. What only another process can do is left
+out: nobody ends a call whose deadline has passed, and nothing is reloaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from neotasker import embed
+
+import provider.dispatch
+from provider.client import ABSENT
+from provider.errors import BadResult, CallError
+from provider.wire.about import trace_of, write_about
+from provider.wire.envelope import check_operation
+from provider.wire.frames import Encoding, FrameReader, FrameType, call_frame, frame
+from provider.wire.values import Limits, Values
+from provider.worker.loader import LoadError, Program
+from provider.worker.runner import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import ModuleType
+
+
+class InProcess:
+    """A dispatch program, loaded into this process. Made by `load`.
+
+    Args:
+        program: loaded.
+        module: that it was loaded from.
+        limits: of arguments and results.
+
+    Attributes:
+        module: for tests that look into it, or put something in the place of a part.
+    """
+
+    def __init__(self, program: Program, module: ModuleType, limits: Limits | None = None) -> None:
+        self.module = module
+        self._program = program
+        self._values = Values(limits or Limits())
+        self._runner = Runner(program, self._values, _nobody_waits)
+        self._number = 0
+        provider.dispatch.find_context = self._runner.context
+
+    @property
+    def operations(self) -> list[str]:
+        """Names of the declared operations, as they were declared."""
+        declared = self._program.operations
+        return [] if declared is None else [each.declaration.full_name for each in declared.all]
+
+    def call(
+        self,
+        operation: str,
+        argument: Any = ABSENT,
+        *,
+        timeout: float = math.inf,
+        headers: Mapping[str, str] | None = None,
+        caller: str = "",
+    ) -> Any:
+        """Call an operation and return its result, as a client would get it.
+
+        Args:
+            operation: its name, such as `py.factorial`; 1..256 bytes.
+            argument: any value that can travel; left out, none is sent.
+            timeout: seconds from now to the deadline in the handler's context. It is not enforced.
+            headers: those a caller may send and the handler's context knows, such as `traceparent`.
+            caller: public key of the actor in the handler's context.
+
+        Raises:
+            CallError: the subclass of what went wrong. The handler's traceback is its note.
+            TypeError: the argument cannot travel; the text names the path inside it.
+        """
+        __tracebackhide__ = True  # pytest shows the line of the test instead
+        encoding, payload = Encoding.ABSENT, b""
+        if argument is not ABSENT:
+            try:
+                encoding, payload = Encoding.CBOR, self._values.encode(argument)
+            except BadResult as error:
+                raise TypeError(error.message.replace("the result", "the argument", 1)) from None
+        name = check_operation(operation).encode()
+        self._number += 1
+        number, deadline = self._number, time.monotonic() + timeout
+        call = call_frame(number, name, payload, encoding, deadline)
+        about = frame(FrameType.ABOUT, number, write_about(trace_of(headers or {}), caller))
+        runner = self._runner
+        before = runner.about, runner.current
+        runner.about, runner.current = FrameReader().feed(about + call)
+        try:
+            answer = runner.outcome(number, encoding, name, payload)
+        finally:
+            runner.about, runner.current = before
+        return self._result(answer)
+
+    def _result(self, answer: bytes) -> Any:
+        __tracebackhide__ = True
+        [(kind, _, body)] = FrameReader().feed(answer)
+        if kind == FrameType.RESULT:
+            return self._values.decode(body)
+        error = CallError.from_map(Values().decode(body))
+        if error.type == KeyboardInterrupt.__name__:
+            raise KeyboardInterrupt  # of whoever runs the tests
+        if error.traceback:
+            error.add_note(error.traceback)
+        raise error
+
+
+@contextlib.contextmanager
+def load(program: str | os.PathLike[str], *, limits: Limits | None = None) -> Iterator[InProcess]:
+    """Load a dispatch program into this process, and forget it and its helper modules in the end.
+
+    Args:
+        program: a `.py` file, or a folder with `__init__.py`.
+        limits: of arguments and results, the defaults of a provider when left out.
+
+    Raises:
+        LoadError: it cannot be loaded; the text is what a provider would say.
+    """
+    modules, path, finders = dict(sys.modules), list(sys.path), list(sys.meta_path)
+    find_context, report = provider.dispatch.find_context, embed.report_result
+    file = os.path.abspath(program)
+    loaded = Program(None, file)
+    try:
+        loaded.load()
+        yield InProcess(loaded, _module_of(loaded, file), limits)
+    except LoadError as error:
+        if error.traceback:
+            error.add_note(error.traceback)
+        raise
+    finally:
+        provider.dispatch.find_context, embed.report_result = find_context, report
+        sys.meta_path[:] = [finder for finder in sys.meta_path if finder in finders]
+        sys.path[:] = [place for place in sys.path if place in path]
+        for name in loaded.folders.tracked:
+            sys.modules.pop(name, None)
+            if name in modules:
+                sys.modules[name] = modules[name]
+
+
+def _module_of(program: Program, path: str) -> ModuleType:
+    files = {path, os.path.join(path, "__init__.py")}
+    tracked = program.folders.tracked
+    return next(sys.modules[name] for name in tracked if tracked[name].path in files)
+
+
+def _nobody_waits(_answer: bytes) -> None:
+    """Answers are taken where they are made."""
