@@ -58,7 +58,9 @@ def test_the_wheel_holds_the_package_its_example_and_its_licence(wheel):
         (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
         told = message_from_bytes(content.read(metadata))
         (commands,) = (name for name in names if name.endswith(".dist-info/entry_points.txt"))
-        assert "provider = provider.cli:main" in content.read(commands).decode()
+        entries = content.read(commands).decode()
+        assert "provider = provider.cli:main" in entries
+        assert "[pytest11]\nprovider = provider.testing.plugin" in entries
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "provider").rglob("*.py")}
     examples = {
         f"provider/{path.relative_to(ROOT)}"
@@ -66,8 +68,10 @@ def test_the_wheel_holds_the_package_its_example_and_its_licence(wheel):
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert "provider/dispatch_examples/factorial/dispatch.py" in examples
+    templates = {str(path.relative_to(ROOT)) for path in ROOT.glob("provider/templates/*/*")}
+    assert "provider/templates/common/env.template" in templates
     ours = {name for name in names if ".dist-info/" not in name}
-    assert ours == sources | examples | {"provider/py.typed"}
+    assert ours == sources | examples | templates | {"provider/py.typed"}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert told["Name"] == "python-provider"
     assert told["Requires-Python"] == ">=3.11"
