@@ -50,8 +50,6 @@ class Binding:
         except (TypeError, ValueError) as error:
             raise BindingError(f"its signature cannot be read: {error}") from None
         hints = _hints(function)
-        self.signature = str(signature)
-        """As the author wrote it."""
         self._context: list[str] = []
         self._values: list[inspect.Parameter] = []
         self._rest = False
@@ -69,11 +67,12 @@ class Binding:
         if batched and (len(self._values) != 1 or self._rest):
             raise BindingError("with batch, it needs one parameter, which takes the list")
         self._converters: dict[str, Callable[[Any], Any]] = {}
+        self.unchecked: dict[str, str] = {}
+        """Why values are left alone, by name of the parameter."""
         for parameter in self._values:
-            if parameter.name in hints:
-                converter = convert.converter(hints[parameter.name])
-                if converter is not None:
-                    self._converters[parameter.name] = converter
+            hint = hints.get(parameter.name, Any)
+            if hint is not Any:
+                self._convert(parameter.name, _member(hint) if batched else hint)
         several = len(self._values) > 1 or self._rest
         if any(p.kind is _Kind.POSITIONAL_ONLY for p in self._values) and several:
             raise BindingError("with several parameters, none can be positional-only")
@@ -82,6 +81,18 @@ class Binding:
         self._required = [p.name for p in self._values if p.default is _Kind.empty]
         self.hints = hints
         """Its annotations, `return` among them, those that could be resolved."""
+        self.batched = batched
+        self.signature = _written(signature, self._context)
+        """As the author wrote it, but for the context."""
+
+    def _convert(self, name: str, hint: Any) -> None:
+        try:
+            converter = convert.converter(hint)
+        except convert.Unchecked as unchecked:
+            self.unchecked[name] = str(unchecked)
+            return
+        if converter is not None:
+            self._converters[name] = converter
 
     @property
     def parameters(self) -> list[inspect.Parameter]:
@@ -118,7 +129,7 @@ class Binding:
             if parameter.default is _Kind.empty:
                 raise InvalidArgument(f"an argument is missing: {parameter.name}")
             return [], context
-        value = self._converted(parameter.name, argument, "")
+        value = self._converted(parameter.name, argument)
         if parameter.kind is _Kind.KEYWORD_ONLY:
             return [], {parameter.name: value, **context}
         return [value], context
@@ -143,19 +154,26 @@ class Binding:
                 )
         if not self._converters:
             return dict(argument)
-        return {
-            name: self._converted(name, value, name) if name in self._converters else value
-            for name, value in argument.items()
-        }
+        values = dict(argument)
+        misfits: list[str] = []
+        for name, converter in self._converters.items():
+            if name in values:
+                try:
+                    values[name] = converter(values[name])
+                except convert.Misfit as misfit:
+                    misfits.append(misfit.at(name))
+        if misfits:
+            raise InvalidArgument("; ".join(misfits[: convert.MOST_REASONS]))
+        return values
 
-    def _converted(self, name: str, value: Any, path: str) -> Any:
+    def _converted(self, name: str, value: Any) -> Any:
         converter = self._converters.get(name)
         if converter is None:
             return value
         try:
             return converter(value)
         except convert.Misfit as misfit:
-            raise InvalidArgument(misfit.at(path)) from None
+            raise InvalidArgument(misfit.at("")) from None
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -170,6 +188,39 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
         with contextlib.suppress(Exception):
             hints[name] = eval(written, names) if isinstance(written, str) else written  # noqa: S307  the author's own text
     return hints
+
+
+def _member(hint: Any) -> Any:
+    """Of what a list of this hint consists."""
+    inner = typing.get_args(hint)
+    return inner[0] if len(inner) == 1 else Any
+
+
+class _Written:
+    """An annotation that is text already."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _written(signature: inspect.Signature, context: list[str]) -> str:
+    def text(annotation: Any) -> Any:
+        return _Written(annotation) if isinstance(annotation, str) else annotation
+
+    kept = [
+        parameter.replace(annotation=text(parameter.annotation))
+        for parameter in signature.parameters.values()
+        if parameter.name not in context
+    ]
+    try:
+        return str(
+            signature.replace(parameters=kept, return_annotation=text(signature.return_annotation))
+        )
+    except Exception:  # noqa: BLE001  defaults of the author's own types are written by their code
+        return "(...)"
 
 
 def _is_context(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
