@@ -72,7 +72,7 @@ class Binding:
         for parameter in self._values:
             hint = hints.get(parameter.name, Any)
             if hint is not Any:
-                self._convert(parameter.name, _member(hint) if batched else hint)
+                self._convert(parameter.name, convert.member(hint) if batched else hint)
         several = len(self._values) > 1 or self._rest
         if any(p.kind is _Kind.POSITIONAL_ONLY for p in self._values) and several:
             raise BindingError("with several parameters, none can be positional-only")
@@ -103,6 +103,11 @@ class Binding:
     def spreads(self) -> bool:
         """Whether the argument is a map of parameters."""
         return self._several
+
+    @property
+    def open(self) -> bool:
+        """Whether that map may have keys that are no parameters."""
+        return self._rest
 
     def bind(self, argument: Any, present: bool) -> tuple[list[Any], dict[str, Any]]:
         """The arguments of the function.
@@ -188,12 +193,6 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
         with contextlib.suppress(Exception):
             hints[name] = eval(written, names) if isinstance(written, str) else written  # noqa: S307  the author's own text
     return hints
-
-
-def _member(hint: Any) -> Any:
-    """Of what a list of this hint consists."""
-    inner = typing.get_args(hint)
-    return inner[0] if len(inner) == 1 else Any
 
 
 class _Written:

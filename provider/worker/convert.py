@@ -91,6 +91,12 @@ def converter(hint: Any) -> Convert | None:
     return firm.converter(hint)
 
 
+def member(hint: Any) -> Any:
+    """Of what a list of this hint consists."""
+    inner = typing.get_args(hint)
+    return inner[0] if len(inner) == 1 else Any
+
+
 # --- plain types, which need no library ----------------------------------------------------------
 
 _EXPECTED = {

@@ -8,16 +8,19 @@ takes the calls no operation is for.
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any
 
 from provider.dispatch import MARK, Declaration
-from provider.errors import CallError, UnknownOperation
+from provider.errors import CallError, UnknownOperation, clip
 from provider.worker.binding import Binding, BindingError
 
 if TYPE_CHECKING:
     import types
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+MOST_SIGNATURE, MOST_DOC = 500, 4000
+"""Characters of them that are told."""
 REMEMBERED = 4096
 """Commands whose operation is remembered; callers make prefixes up, so there is an end to it."""
 
@@ -58,6 +61,11 @@ class Operation:
             self.binding = Binding(function, batched=declaration.batch > 0)
         except BindingError as error:
             raise DeclarationError(f"operation {declaration.full_name}: {error}") from None
+        for name, reason in self.binding.unchecked.items():
+            sys.stderr.write(
+                f"operation {declaration.full_name}: {name} is not checked against its type: "
+                f"{reason}\n"
+            )
 
     def call(self, argument: Any, present: bool) -> Any:
         """Call the function.
@@ -81,8 +89,8 @@ class Operation:
         return {
             "name": declared.full_name,
             "free": declared.interface is None,
-            "signature": self.binding.signature,
-            "doc": inspect.getdoc(function) or "",
+            "signature": clip(self.binding.signature, MOST_SIGNATURE),
+            "doc": clip(inspect.getdoc(function) or "", MOST_DOC),
             "batch": declared.batch,
             "cache": declared.cache,
             "streams": inspect.isgeneratorfunction(function)
@@ -96,15 +104,20 @@ class Operations:
     Args:
         found: in the order of their declaration.
         otherwise: the module's `handle`, or None.
+        instances: of the classes that have some of them.
 
     Raises:
         DeclarationError: two have the same name.
     """
 
     def __init__(
-        self, found: list[Operation], otherwise: Callable[[str, Any], Any] | None = None
+        self,
+        found: list[Operation],
+        otherwise: Callable[[str, Any], Any] | None = None,
+        instances: Iterable[Any] = (),
     ) -> None:
         self.all = found
+        self.instances = list(instances)
         self._otherwise = otherwise
         self._by_name: dict[str, Operation] = {}
         self._free: dict[str, Operation] = {}
@@ -161,6 +174,7 @@ def collect(module: types.ModuleType) -> Operations | None:
     """
     found: list[Operation] = []
     seen: set[int] = set()
+    instances: list[Any] = []
     for value in list(vars(module).values()):
         if id(value) in seen:
             continue
@@ -169,10 +183,11 @@ def collect(module: types.ModuleType) -> Operations | None:
             marked = list(_marked_methods(value))
             if marked:
                 instance = _made(value)
+                instances.append(instance)
                 found += [Operation(declared, getattr(instance, name)) for name, declared in marked]
         elif isinstance(declared := _declaration_of(value), Declaration):
             found.append(Operation(declared, value))
-    return Operations(found, getattr(module, "handle", None)) if found else None
+    return Operations(found, getattr(module, "handle", None), instances) if found else None
 
 
 def _declaration_of(value: Any) -> Declaration | None:

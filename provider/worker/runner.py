@@ -26,6 +26,7 @@ from provider.wire.values import Values
 from provider.worker.faults import sendable, shown, text_of, traced
 from provider.worker.leaving import leave_at_once
 from provider.worker.operations import Refusal
+from provider.worker.results import travelling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -221,10 +222,32 @@ class Runner:
                 return frame(_RESULT, number, self._values.encode(result))
             return frame(_RESULT, number, json_form.encode(result, self._values))
         except CallError as error:
-            return self.error_frame(number, error)
+            return self._second_try(number, encoding, result, error)
         except BaseException as error:  # noqa: BLE001  methods of user types run while encoding
             misfit = BadResult(f"the result cannot travel: {shown(error, 200)}")
             return self.error_frame(number, misfit)
+
+    def _second_try(self, number: int, encoding: int, result: Any, refusal: CallError) -> bytes:
+        """The answer of an operation whose result does not travel as it is."""
+        try:
+            if self._program.operations is None:
+                return self.error_frame(number, refusal)
+            return frame(_RESULT, number, self.encoded(travelling(result), encoding))
+        except CallError as error:
+            return self.error_frame(number, error)
+        except BaseException as error:  # noqa: BLE001  properties of user types run here
+            misfit = BadResult(f"the result cannot travel: {shown(error, 200)}")
+            return self.error_frame(number, misfit)
+
+    def encoded(self, result: Any, encoding: int) -> bytes:
+        """The bytes of a result, in the encoding of its call.
+
+        Raises:
+            BadResult: it cannot travel.
+        """
+        if encoding in _AS_CBOR:
+            return self._values.encode(result)
+        return json_form.encode(result, self._values)
 
     def error_frame(self, number: int, error: CallError) -> bytes:
         """The frame that answers call `number` with this error."""

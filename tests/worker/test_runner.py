@@ -29,6 +29,8 @@ VALUES = Values()
 class Served:
     """A program that is one function, as `loader.Program` is to the runner."""
 
+    operations = None
+
     def __init__(self, handle):
         self.call = handle
 
@@ -437,6 +439,7 @@ from provider.wire.values import Values
 from provider.worker.runner import Runner
 class Served:
     call = staticmethod(lambda *_: 1)
+    operations = None
 def broken(answer):
     raise BrokenPipeError("gone")
 runner = Runner(Served, Values(), broken, 2)

@@ -1,0 +1,119 @@
+"""JSON Schema of what operations take and give.
+
+The rule of this file: it is made when somebody asks, from the same hints and with the same firmness
+as calls are checked; what cannot be described is described as anything (`{}`). The dialect is
+2020-12 (https://json-schema.org/draft/2020-12), and what is described is the JSON form of values.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import inspect
+import typing
+from typing import TYPE_CHECKING, Any
+
+from provider.worker import convert
+
+if TYPE_CHECKING:
+    from provider.worker.operations import Operation, Operations
+
+_PLAIN: dict[Any, dict[str, Any]] = {
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    str: {"type": "string"},
+    bool: {"type": "boolean"},
+    list: {"type": "array"},
+    dict: {"type": "object"},
+    bytes: {"type": "string", "contentEncoding": "base64"},
+    type(None): {"type": "null"},
+    None: {"type": "null"},
+}
+_STREAMS = frozenset(
+    {
+        collections.abc.Iterator,
+        collections.abc.Iterable,
+        collections.abc.Generator,
+        collections.abc.AsyncIterator,
+        collections.abc.AsyncIterable,
+        collections.abc.AsyncGenerator,
+    }
+)
+_JSON = (str, int, float, bool, type(None))
+
+
+def schemas(operations: Operations) -> dict[str, dict[str, Any]]:
+    """By full name of the operation, the schemas `argument` and `result`."""
+    return {
+        operation.declaration.full_name: {
+            "argument": _argument(operation),
+            "result": _result(operation),
+        }
+        for operation in operations.all
+    }
+
+
+def _argument(operation: Operation) -> dict[str, Any]:
+    binding = operation.binding
+    if not binding.parameters and not binding.spreads:
+        return {"type": "null"}
+    if not binding.spreads:
+        (parameter,) = binding.parameters
+        return _with_default(_parameter(operation, parameter), parameter)
+    shared: dict[str, Any] = {}
+    properties = {}
+    for parameter in binding.parameters:
+        schema = _parameter(operation, parameter)
+        shared.update(schema.pop("$defs", {}))
+        properties[parameter.name] = _with_default(schema, parameter)
+    required = [p.name for p in binding.parameters if p.default is inspect.Parameter.empty]
+    made: dict[str, Any] = {"type": "object", "properties": properties}
+    if required:
+        made["required"] = required
+    if not binding.open:
+        made["additionalProperties"] = False
+    if shared:
+        made["$defs"] = shared
+    return made
+
+
+def _parameter(operation: Operation, parameter: inspect.Parameter) -> dict[str, Any]:
+    hint = operation.binding.hints.get(parameter.name, Any)
+    if operation.binding.batched:
+        hint = convert.member(hint)
+    return _of(hint, "validation")
+
+
+def _result(operation: Operation) -> dict[str, Any]:
+    hint = operation.binding.hints.get("return", Any)
+    if operation.binding.batched:
+        hint = convert.member(hint)
+    if typing.get_origin(hint) in _STREAMS:
+        # Without `stream`, the items come as one list.
+        inner = typing.get_args(hint)
+        return _of(list[inner[0]] if inner else list, "serialization")  # type: ignore[valid-type]  # a hint at run time
+    return _of(hint, "serialization")
+
+
+def _with_default(schema: dict[str, Any], parameter: inspect.Parameter) -> dict[str, Any]:
+    default = parameter.default
+    if isinstance(default, _JSON):
+        return {**schema, "default": default}
+    return schema
+
+
+def _of(hint: Any, mode: typing.Literal["validation", "serialization"]) -> dict[str, Any]:
+    with contextlib.suppress(TypeError):  # hints need not be hashable
+        if hint in _PLAIN:
+            return dict(_PLAIN[hint])
+    if hint is Any or hint is object:
+        return {}
+    try:
+        # It imports pydantic, which may be missing.
+        from provider.worker.describing import described
+
+        made = described(hint, mode)
+    except Exception:  # noqa: BLE001  types of the author's describe themselves by their own code
+        return {}
+    items: dict[str, Any] = made.get("items", {})
+    return {**items, "$defs": made["$defs"]} if "$defs" in made else items
