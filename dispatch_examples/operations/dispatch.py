@@ -1,0 +1,61 @@
+"""The operations example: a tea shop that anybody on the NATS network can call.
+
+Every function that says `@operation` can be called by its name. Save this file while the provider
+runs, and the next call runs what you saved.
+"""
+
+from dataclasses import dataclass
+
+from provider.dispatch import Context, OperationError, operation
+
+PRICES = {"tea": 450, "coffee": 600, "cake": 350}
+
+
+@dataclass
+class Line:
+    """One line of an order."""
+
+    item: str
+    count: int = 1
+
+
+@dataclass
+class Receipt:
+    """What a guest gets."""
+
+    number: int
+    cents: int
+
+
+@operation
+def price(item: str, count: int = 1) -> int:
+    """What so many of an item cost, in cents."""
+    if item not in PRICES:
+        raise OperationError(f"there is no {item}", code=404, details=sorted(PRICES))
+    return PRICES[item] * count
+
+
+class Till:
+    """Made once, when this file is loaded; what it knows, it knows until the next save."""
+
+    def __init__(self):
+        self.receipts = []
+
+    @operation
+    def order(self, lines: list[Line]) -> Receipt:
+        """Order something."""
+        cents = sum(price(line.item, line.count) for line in lines)
+        receipt = Receipt(len(self.receipts) + 1, cents)
+        self.receipts.append(receipt)
+        return receipt
+
+    @operation(name="till.takings")
+    def takings(self) -> int:
+        """What the orders came to so far, in cents."""
+        return sum(receipt.cents for receipt in self.receipts)
+
+
+@operation
+def patience(context: Context) -> str:
+    """How long the guest waits; what a call knows of itself is in its context."""
+    return f"{context.operation} is waited for, {round(context.remaining)} seconds more"
