@@ -37,6 +37,12 @@ class FrameType(IntEnum):
     ABOUT = 5
     """What is known of call `number`, which comes next: a map of `wire.about`."""
 
+    HEALTH = 10
+    """Ask the user's code how it is; `number` comes back, and counts as begun meanwhile."""
+
+    SCHEMA = 12
+    """Say what the operations take and give; answered by SCHEMAS of the same number."""
+
     HELLO = 16
     """The worker's interpreter is up: a CBOR map of its versions and process id."""
     READY = 17
@@ -51,6 +57,10 @@ class FrameType(IntEnum):
     """The outcome of RELOAD `number`: a CBOR map of what was loaded, or with `error`."""
     FILES = 22
     """A call imported more files: a CBOR map like that of READY."""
+    TROUBLE = 30
+    """The answer to HEALTH `number`: a CBOR map with `trouble`, an empty text for none."""
+    SCHEMAS = 31
+    """The answer to SCHEMA `number`: a CBOR map with `schemas`, by name of the operation."""
 
 
 class Encoding(IntEnum):

@@ -10,10 +10,13 @@ from __future__ import annotations
 import collections.abc
 import contextlib
 import inspect
+import json
+import math
 import typing
 from typing import TYPE_CHECKING, Any
 
 from provider.worker import convert
+from provider.worker.faults import shown
 
 if TYPE_CHECKING:
     from provider.worker.operations import Operation, Operations
@@ -40,6 +43,8 @@ _STREAMS = frozenset(
     }
 )
 _JSON = (str, int, float, bool, type(None))
+MOST_DEFAULT = 200
+"""Characters of a default that is told."""
 
 
 def schemas(operations: Operations) -> dict[str, dict[str, Any]]:
@@ -97,7 +102,9 @@ def _result(operation: Operation) -> dict[str, Any]:
 
 def _with_default(schema: dict[str, Any], parameter: inspect.Parameter) -> dict[str, Any]:
     default = parameter.default
-    if isinstance(default, _JSON):
+    if isinstance(default, float) and not math.isfinite(default):
+        return schema
+    if isinstance(default, _JSON) and len(shown(default, MOST_DEFAULT)) < MOST_DEFAULT:
         return {**schema, "default": default}
     return schema
 
@@ -112,7 +119,8 @@ def _of(hint: Any, mode: typing.Literal["validation", "serialization"]) -> dict[
         # It imports pydantic, which may be missing.
         from provider.worker.describing import described
 
-        made = described(hint, mode)
+        # What authors add to their types may be anything.
+        made = json.loads(json.dumps(described(hint, mode), allow_nan=False))
     except Exception:  # noqa: BLE001  types of the author's describe themselves by their own code
         return {}
     items: dict[str, Any] = made.get("items", {})

@@ -1,0 +1,206 @@
+"""What the program that serves declares, as far as the host has to know it.
+
+The rule of this file: it holds what the worker told, each load anew; only the numbers of an
+operation outlive a load. A program without operations leaves it empty, and costs nothing here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from provider.errors import CallError, CallTimeout, Unavailable
+from provider.host.life import TAKES_CALLS
+from provider.wire.frames import FrameType, frame
+
+if TYPE_CHECKING:
+    from provider.host.call import Call
+    from provider.host.link import Link
+
+REMEMBERED = 4096
+"""Names whose operation is remembered; callers make prefixes up, so there is an end to it."""
+MOST_OPERATIONS = 10_000
+"""Operations taken from one program."""
+
+
+class Numbers:
+    """How calls of one operation went, as ADR-32 counts.
+
+    Attributes:
+        requests: calls answered, refused ones included.
+        errors: those answered with an error.
+        last_error: code and text of the newest one.
+        seconds: from arrival to answer, summed.
+    """
+
+    __slots__ = ("errors", "last_error", "requests", "seconds")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.errors = 0
+        self.last_error = ""
+        self.seconds = 0.0
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One operation, as the worker told of it.
+
+    Attributes:
+        name: with its interface, where that is fixed.
+        free: whether callers may write anything before the name and a dot.
+        signature: as the author wrote it.
+        doc: the text of its docstring.
+        batch: most calls given to it at once; 0 for one at a time.
+        cache: seconds a result answers again; 0 for never.
+        streams: whether it gives its result in parts.
+        numbers: how its calls went.
+    """
+
+    name: str
+    free: bool
+    signature: str
+    doc: str
+    batch: int
+    cache: float
+    streams: bool
+    numbers: Numbers
+
+    def as_map(self) -> dict[str, Any]:
+        """For whoever asks what there is to call."""
+        return {
+            "name": self.name,
+            "free": self.free,
+            "signature": self.signature,
+            "doc": self.doc,
+            "batch": self.batch,
+            "cache": self.cache,
+            "streams": self.streams,
+        }
+
+
+class Catalogue:
+    """The operations of the program that serves."""
+
+    def __init__(self) -> None:
+        self.all: list[Declared] = []
+        self.cached = False
+        """Whether the result of any of them answers again."""
+        self._numbers: dict[str, Numbers] = {}
+        self._by_name: dict[str, Declared] = {}
+        self._free: dict[str, Declared] = {}
+        self._remembered: dict[str, Declared] = {}
+        self._schemas: dict[str, Any] | None = None
+        self._asked: dict[int, asyncio.Future[dict[str, Any] | CallError]] = {}
+        self._newest = 0
+        """The number of the question about this load, 0 for none."""
+
+    def take(self, told: dict[str, Any]) -> None:
+        """Note what a load came to; a part of it that is not as it should be is left out.
+
+        Args:
+            told: as `worker.loader.Loaded.as_map` has it.
+        """
+        entries = told.get("operations")
+        entries = entries[:MOST_OPERATIONS] if isinstance(entries, list) else []
+        self.all = [declared for entry in entries if (declared := self._declared(entry))]
+        self.cached = any(declared.cache and not declared.streams for declared in self.all)
+        self._by_name = {declared.name: declared for declared in self.all if not declared.free}
+        self._free = {declared.name: declared for declared in self.all if declared.free}
+        self._remembered = {}
+
+    def renewed(self) -> None:
+        """The program is another one; what was said of types was of the old one's."""
+        self._schemas, self._newest = None, 0
+
+    def forget(self) -> None:
+        """The worker is gone, and answers nothing any more."""
+        self.renewed()
+        for number in list(self._asked):
+            self._settle(number, Unavailable("the worker died meanwhile; ask again"))
+
+    def find(self, command: str) -> Declared | None:
+        """The operation a call is for, as the worker finds it; None where there is none."""
+        declared = self._remembered.get(command)
+        if declared is None:
+            declared = self._by_name.get(command) or self._free.get(command.rpartition(".")[2])
+            if declared is not None:
+                if len(self._remembered) >= REMEMBERED:
+                    self._remembered.clear()
+                self._remembered[command] = declared
+        return declared
+
+    def count(self, call: Call, error: CallError | None) -> None:
+        """Count the answer of a call."""
+        declared = self.find(call.operation)
+        if declared is None:
+            return
+        numbers = declared.numbers
+        numbers.requests += 1
+        numbers.seconds += time.monotonic() - call.received
+        if error is not None:
+            numbers.errors += 1
+            numbers.last_error = f"{error.code}:{error.kind}: {error.message[:200]}"
+
+    async def schemas(self, link: Link | None, patience: float) -> dict[str, Any]:
+        """JSON Schema of the argument and the result of every operation, by its name.
+
+        The worker makes them, between calls, and once for each load.
+
+        Args:
+            link: of the worker that serves, None while there is none.
+            patience: seconds to wait for it.
+
+        Raises:
+            Unavailable: there is no worker, or it died meanwhile.
+            CallTimeout: it did not answer in time.
+        """
+        if self._schemas is not None or not self.all:
+            return self._schemas or {}
+        if link is None or link.state not in TAKES_CALLS:
+            raise Unavailable("no worker is ready", retry_after_ms=1000)
+        if not self._newest:
+            self._newest = link.number()
+            self._asked[self._newest] = asyncio.get_running_loop().create_future()
+            link.write(frame(FrameType.SCHEMA, self._newest))
+        asked = self._asked[self._newest]
+        try:
+            made = await asyncio.wait_for(asyncio.shield(asked), patience)
+        except TimeoutError:
+            raise CallTimeout(
+                f"the worker did not say within {patience:g} s; does a call run that long?"
+            ) from None
+        if isinstance(made, CallError):
+            raise made
+        return made
+
+    def told(self, number: int, told: dict[str, Any]) -> None:
+        """Take what the worker says of types."""
+        schemas = told.get("schemas")
+        made: dict[str, Any] = schemas if isinstance(schemas, dict) else {}
+        if number == self._newest:
+            self._schemas = made
+        self._settle(number, made)
+
+    def _settle(self, number: int, made: dict[str, Any] | CallError) -> None:
+        asked = self._asked.pop(number, None)
+        if asked is not None and not asked.done():
+            asked.set_result(made)
+
+    def _declared(self, entry: Any) -> Declared | None:
+        with contextlib.suppress(TypeError, ValueError, KeyError, AttributeError):
+            name = str(entry["name"])
+            return Declared(
+                name=name,
+                free=bool(entry["free"]),
+                signature=str(entry["signature"]),
+                doc=str(entry["doc"]),
+                batch=int(entry["batch"]),
+                cache=float(entry["cache"]),
+                streams=bool(entry["streams"]),
+                numbers=self._numbers.setdefault(name, Numbers()),
+            )
+        return None
