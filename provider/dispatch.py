@@ -16,12 +16,23 @@ from provider.errors import HandlerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Context", "OperationError", "context", "operation"]
+__all__ = [
+    "Context",
+    "OperationError",
+    "adopt",
+    "context",
+    "health",
+    "operation",
+    "shutdown",
+    "startup",
+]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
 MARK = "__provider_operation__"
 """The attribute in which `operation` notes what a function is declared as."""
+HOOK_MARK = "__provider_hook__"
+"""The attribute in which `startup` and its like note when a function is called."""
 RESERVED_NAMES = frozenset({"reload"})
 """What no operation can be called, because the provider answers it itself."""
 
@@ -131,6 +142,61 @@ def _declaration(
     if cache is not None and not cache > 0:
         raise ValueError(f"cache={cache} is no number of seconds above 0")
     return declared
+
+
+def startup(function: F, /) -> F:
+    """Have this called without arguments when the module was executed, before it serves.
+
+    What it raises ends the load: a provider does not start, after a save the old code serves on.
+    It has PROVIDER_START_TIMEOUT, together with the load. It may be `async`.
+
+    Raises:
+        TypeError: this is no function.
+    """
+    return _hook(function, "startup")
+
+
+def shutdown(function: F, /) -> F:
+    """Have this called without arguments when the module has served its last call.
+
+    That is when the provider leaves, and after a reload, when the new module has taken over. It is
+    not called when the process dies or is killed; after 5 s it is killed. It may be `async`.
+
+    Raises:
+        TypeError: this is no function.
+    """
+    return _hook(function, "shutdown")
+
+
+def health(function: F, /) -> F:
+    """Have this called without arguments, between calls, when somebody asks for the health.
+
+    False, or an exception, says that the module is not well. It may be `async`.
+
+    Raises:
+        TypeError: this is no function.
+    """
+    return _hook(function, "health")
+
+
+def adopt(function: F, /) -> F:
+    """Have this called with the previous module after a reload in place, before `startup`.
+
+    So a new text can keep what was expensive to make. Should the load fail afterwards, the previous
+    module serves on: take from it, do not break it. And its `shutdown` is still called. It may be
+    `async`.
+
+    Raises:
+        TypeError: this is no function.
+    """
+    return _hook(function, "adopt")
+
+
+def _hook(function: F, kind: str) -> F:
+    if not callable(function) or isinstance(function, type):
+        raise TypeError(f"{kind} declares functions and methods, not {function!r:.100}")
+    setattr(function, HOOK_MARK, kind)
+    return function
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ def probe(
         status = with_provider(settings, lambda python: python.status(timeout=seconds))
     except CallError as error:
         if as_json:
-            typer.echo(json_line({"ready": False, "reason": error.message}))
+            typer.echo(json_line({"ready": False, "healthy": False, "reason": error.message}))
             raise typer.Exit(exit_code(error)) from None
         fail_call(error)
     if as_json:
@@ -190,9 +190,11 @@ def probe(
             if status["reload_error"]
             else ""
         )
-        word = "healthy" if status["ready"] else "unhealthy"
+        word = "healthy" if status["healthy"] else "unhealthy"
+        if (status["health"] or {}).get("state") == "busy":
+            word += " as far as known (busy)"
         typer.echo(f"{word}: {trouble}" if trouble else word)
-    if not status["ready"]:
+    if not status["healthy"]:
         raise typer.Exit(ExitCode.FAILED)
 
 

@@ -15,7 +15,7 @@ from provider.host.call import RELOAD, Call
 from provider.wire.frames import Encoding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from nats.aio.client import Client
     from nats.aio.msg import Msg
@@ -41,7 +41,7 @@ class AdminDoor:
         self,
         client: Client,
         address: Address,
-        status: Callable[[], dict[str, Any]],
+        status: Callable[[], Awaitable[dict[str, Any]]],
         path: CallPath,
         drain: Callable[[], None],
         *,
@@ -87,7 +87,7 @@ class AdminDoor:
         self._drain()
 
     async def _on_status(self, message: Msg) -> None:
-        await _respond(message, self._status())
+        await _respond(message, await self._status())
 
 
 async def _respond(message: Msg, outcome: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ from provider.wire.wasmbus import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
@@ -90,7 +90,7 @@ class WasmbusDoor:
         *,
         queue_calls: int,
         queue_bytes: int,
-        status: Callable[[], dict[str, Any]],
+        status: Callable[[], Awaitable[dict[str, Any]]],
         shutdown: Callable[[str], None],
         tracebacks: bool = False,
     ) -> None:
@@ -362,8 +362,8 @@ class WasmbusDoor:
     async def _on_health(self, message: Msg) -> None:
         if not message.reply:
             return
-        status = self._status()
-        healthy = bool(status["ready"])
+        status = await self._status()
+        healthy = bool(status["healthy"])
         response = HealthCheckResponse(
             healthy=healthy, message=None if healthy else str(status["reason"])
         )

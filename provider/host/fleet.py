@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 from provider.errors import CallError, HandlerError, StartError, Unavailable, WorkerLost
 from provider.host.burst import Burst
 from provider.host.call import RELOAD
+from provider.host.catalogue import Catalogue
+from provider.host.health import Health
 from provider.host.life import TAKES_CALLS
 from provider.host.link import Link
 from provider.telemetry import logs
@@ -71,12 +73,18 @@ class Fleet:
         self._watching = watching
         self._on_files = on_files
         self.finish: Callable[[Call, bytes | None, CallError | None], None]
+        self.on_renewed: Callable[[], None] = lambda: None
+        """Called whenever another program serves, after the last answer of the old one."""
         self.broken: str | None = None
         """Why nothing is loaded, None while something is or is about to be."""
         self.reload_error: str | None = None
         """Why the newest text of the program does not serve, None when it does."""
         self.reloads = 0
         self.restarts = 0
+        self.health = Health(start_timeout)
+        """What the program said of itself."""
+        self.catalogue = Catalogue()
+        """What the program declares."""
         self._waiting: collections.deque[Call] = collections.deque()
         self._link: Link | None = None
         self.burst = Burst() if burst is None else burst
@@ -102,6 +110,15 @@ class Fleet:
         return self._link
 
     @property
+    def outdated(self) -> bool:
+        """Whether the program has changed since what serves was loaded, as far as can be seen."""
+        return self._watching and (
+            self._files_changed
+            or self._reloads_asked > 0
+            or list(map(_look, self._programs)) != self._seen
+        )
+
+    @property
     def ready(self) -> bool:
         """Whether a worker takes calls now."""
         return self._link is not None and self._link.state in TAKES_CALLS
@@ -119,6 +136,19 @@ class Fleet:
         loaded = await link.start(self._start_timeout)
         self._serve_with(link, loaded)
         return loaded
+
+    async def schemas(self, patience: float) -> dict[str, Any]:
+        """JSON Schema of every operation, as `Catalogue.schemas` has it."""
+        return await self.catalogue.schemas(self._link, patience)
+
+    async def ask_health(self) -> None:
+        """Have the program asked how it is, which takes a moment at most."""
+        await self.health.ask(self._link)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether a worker takes calls and its program did not say that it is unwell."""
+        return self.ready and not self.health.trouble
 
     def submit(self, call: Call) -> None:
         """Take a call; it is handed over with all others of this turn of the loop."""
@@ -259,6 +289,8 @@ class Fleet:
         self._note_files(told)
         if told.get("modules"):
             self.reloads += 1
+            self.health.renewed()
+            self._renewed()
             _log.info("reloaded", program=self._setup.program, modules=told["modules"])
         elif self.reload_error is not None and not told.get("unfinished"):
             _log.info("reload_not_needed", program=self._setup.program)
@@ -302,6 +334,8 @@ class Fleet:
         ]
         self._programs = programs
         self._files = sorted({*read, *programs})
+        self.health.declared = bool(told.get("health"))
+        self.catalogue.take(told)
         self._on_files(self._files)
 
     # --- life and death --------------------------------------------------------------------------
@@ -314,9 +348,17 @@ class Fleet:
             on_reloaded=self._reloaded,
             on_files=self._note_files,
             on_gone=self._gone,
+            on_trouble=self.health.told,
+            on_schemas=self.catalogue.told,
         )
 
+    def _renewed(self) -> None:
+        """The program is another one; what is known of the old one is not of this."""
+        self.catalogue.renewed()
+        self.on_renewed()
+
     def _serve_with(self, link: Link, loaded: dict[str, Any]) -> None:
+        self._renewed()
         self._programs, self._seen = [], []
         self._note_files(loaded)
         self._link = link
@@ -341,6 +383,8 @@ class Fleet:
         begun = link.begun()
         running = link.calls.get(begun)
         self._link = None
+        self.health.forget()
+        self.catalogue.forget()
         if self._reload_timer is not None:
             self._reload_timer.cancel()
             self._reload_timer = None

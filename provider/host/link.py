@@ -72,6 +72,8 @@ class Link(asyncio.Protocol):
         on_reloaded: called with the number and the map of each RELOADED frame.
         on_files: called with the map of each FILES frame.
         on_gone: called once, when the process is gone, with a sentence on how it died.
+        on_trouble: called with the number and the text of each TROUBLE frame.
+        on_schemas: called with the number and the map of each SCHEMAS frame.
     """
 
     def __init__(
@@ -82,6 +84,8 @@ class Link(asyncio.Protocol):
         on_reloaded: Callable[[int, dict[str, Any]], None],
         on_files: Callable[[dict[str, Any]], None],
         on_gone: Callable[[Link, str], None],
+        on_trouble: Callable[[int, str], None] = lambda _number, _text: None,
+        on_schemas: Callable[[int, dict[str, Any]], None] = lambda _number, _told: None,
         burst: Burst | None = None,
     ) -> None:
         self._setup = setup
@@ -90,6 +94,8 @@ class Link(asyncio.Protocol):
         self._on_reloaded = on_reloaded
         self._on_files = on_files
         self._on_gone = on_gone
+        self._on_trouble = on_trouble
+        self._on_schemas = on_schemas
         self.state = State.STARTING
         self.calls: dict[int, Call] = {}
         """Handed over and not answered by the worker, by number, in order."""
@@ -432,6 +438,10 @@ class Link(asyncio.Protocol):
             self._on_reloaded(number, told)
         elif kind == FrameType.FILES:
             self._on_files(told)
+        elif kind == FrameType.TROUBLE:
+            self._on_trouble(number, str(told.get("trouble") or ""))
+        elif kind == FrameType.SCHEMAS:
+            self._on_schemas(number, told)
         else:
             raise FrameError(f"a frame of type {kind} is not for the host")
 

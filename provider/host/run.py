@@ -20,11 +20,13 @@ import nats.errors
 from provider import connection
 from provider.burst_client import BurstClient
 from provider.doors.admin import AdminDoor
+from provider.doors.describe import DescribeDoor
 from provider.doors.discovery import Discovery
 from provider.doors.nats import NatsDoor
 from provider.doors.subscriptions import PATIENCE
 from provider.errors import CallError, ExitCode
 from provider.host.admission import Admission
+from provider.host.cache import ResultCache
 from provider.host.call import RELOAD, Call
 from provider.host.embedded import EmbeddedServer
 from provider.host.fleet import Fleet
@@ -134,12 +136,17 @@ class _Host:
             on_files=self._watch.files if settings.reload else lambda _files: None,
         )
         self._admission = Admission(settings.queue_calls, settings.queue_bytes)
+        self._cache: ResultCache | None = None
+        if settings.cache_bytes:
+            values = Values(setup.limits)
+            self._cache = ResultCache(settings.cache_bytes, self._fleet.catalogue, values)
         self._path = CallPath(
             self._admission,
             self._fleet,
             call_timeout=settings.call_timeout,
             max_call_timeout=settings.max_call_timeout,
             reload_allowed=settings.reload,
+            cache=self._cache,
         )
 
     async def life(self) -> int:
@@ -198,14 +205,16 @@ class _Host:
             tracebacks=settings.tracebacks,
             unsigned=not settings.strict,
         )
-        discovery = Discovery(client, door, self._fleet, self._admission, address)
-        others: list[Any] = [discovery]
+        discovery = Discovery(
+            client, door, self._fleet, self._admission, address, cache=self._cache
+        )
+        others: list[Any] = [discovery, DescribeDoor(client, address, self._fleet)]
         if settings.admin:
             others.append(
                 AdminDoor(
                     client,
                     address,
-                    discovery.status,
+                    discovery.asked_status,
                     path,
                     self._stop.set,
                     tracebacks=settings.tracebacks,
@@ -225,7 +234,7 @@ class _Host:
                 queue_calls=settings.queue_calls,
                 queue_bytes=settings.queue_bytes,
                 tracebacks=settings.tracebacks,
-                status=discovery.status,
+                status=discovery.asked_status,
                 shutdown=self._told_by_host,
             )
             # First, so that a link that comes at once is there before the call it is for.

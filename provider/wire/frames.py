@@ -8,10 +8,10 @@ untouched. A frame is
     number  u64, the call it belongs to; 0 where it belongs to none
     body    the rest
 
-A CALL body is `encoding u8, deadline f64 (seconds of the monotonic clock, infinity for none),
-operation length u16, operation in UTF-8, payload`. All other bodies are a CBOR map or a bare
-payload, as `FrameType` says. Either end that reads something else has lost its place: it raises
-`FrameError`, and the link is given up, never resynchronised.
+The body of CALL and STREAM is `encoding u8, deadline f64 (seconds of the monotonic clock, infinity
+for none), operation length u16, operation in UTF-8, payload`. All other bodies are a CBOR map or a
+bare payload, as `FrameType` says. Either end that reads something else has lost its place: it
+raises `FrameError`, and the link is given up, never resynchronised.
 """
 
 from __future__ import annotations
@@ -36,6 +36,12 @@ class FrameType(IntEnum):
     """Finish what you have, then leave."""
     ABOUT = 5
     """What is known of call `number`, which comes next: a map of `wire.about`."""
+    STREAM = 6
+    """Run this operation, and answer with CHUNK frames and END; the body is that of CALL."""
+    CREDIT = 7
+    """The caller of stream `number` has taken chunks: a CBOR map with `credit`, how many more."""
+    CANCEL = 8
+    """Stop stream `number`, or do not begin it."""
 
     HEALTH = 10
     """Ask the user's code how it is; `number` comes back, and counts as begun meanwhile."""
@@ -57,6 +63,10 @@ class FrameType(IntEnum):
     """The outcome of RELOAD `number`: a CBOR map of what was loaded, or with `error`."""
     FILES = 22
     """A call imported more files: a CBOR map like that of READY."""
+    CHUNK = 23
+    """One item of stream `number`, encoded as the call was."""
+    END = 24
+    """Stream `number` has ended, and well; one that failed ends with ERROR."""
     TROUBLE = 30
     """The answer to HEALTH `number`: a CBOR map with `trouble`, an empty text for none."""
     SCHEMAS = 31
@@ -103,7 +113,12 @@ def frame(kind: int, number: int, body: bytes = b"") -> bytes:
 
 
 def call_frame(
-    number: int, operation: bytes, payload: bytes, encoding: int, deadline: float
+    number: int,
+    operation: bytes,
+    payload: bytes,
+    encoding: int,
+    deadline: float,
+    kind: int = _PLAIN_CALL,
 ) -> bytes:
     """The bytes of one CALL frame.
 
@@ -113,11 +128,12 @@ def call_frame(
         payload: as the caller wrote it.
         encoding: an `Encoding`.
         deadline: seconds on the monotonic clock of this machine, `math.inf` for none.
+        kind: STREAM for a call that asks for one.
     """
     return (
         _CALL.pack(
             _CALL_OVERHEAD + len(operation) + len(payload),
-            _PLAIN_CALL,
+            kind,
             number,
             encoding,
             deadline,

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from provider.wire.signature import Signature, signature
 from provider.worker.faults import described, traced
+from provider.worker.hooks import HookError, Hooks
 from provider.worker.operations import Operations, collect
 from provider.worker.sources import RESERVED, Folders, Replacement, Tracked
 
@@ -51,6 +52,7 @@ class Loaded:
         hidden: user files that a library of the same name hides.
         unfinished: a file was empty, as if it were being written; look again soon.
         operations: declared, as `Operation.described` has them.
+        health: whether the module can be asked how it is.
     """
 
     files: list[tuple[str, Signature]]
@@ -59,6 +61,7 @@ class Loaded:
     hidden: list[str] = field(default_factory=list)
     unfinished: bool = False
     operations: list[dict[str, Any]] = field(default_factory=list)
+    health: bool = False
 
     def as_map(self) -> dict[str, Any]:
         """As it travels to the host."""
@@ -69,6 +72,7 @@ class Loaded:
             "hidden": self.hidden,
             "unfinished": self.unfinished,
             "operations": self.operations,
+            "health": self.health,
         }
 
 
@@ -91,6 +95,8 @@ class Program:
         self._entry: Any = None
         self.operations: Operations | None = None
         """What the module declares, None where it has a plain `handle`."""
+        self.hooks: Hooks | None = None
+        """Of the module that serves."""
         self.call: Callable[[str, Any, bool], Any] = self._call_main if main else self._call_handle
 
     @property
@@ -111,7 +117,7 @@ class Program:
             LoadError: with the reason, and the traceback where user code raised.
         """
         self.folders.install()
-        self._serve(self._import())
+        self._take_over(None)
         hidden = self.folders.hidden(program=self._file)
         return self._loaded(list(self.folders.tracked), hidden=hidden)
 
@@ -133,8 +139,11 @@ class Program:
         if self._main is not None and self._name not in changed:
             return self._ask_main(changed, affected)
         affected |= {self._name}
+        previous, ending = sys.modules.get(self._name), self.hooks
         with Replacement(self.folders, affected):
-            self._serve(self._import())
+            self._take_over(previous)
+        if ending is not None:
+            ending.end()
         tracked = self.folders.tracked
         return self._loaded(
             sorted(name for name in tracked if tracked[name] is not before.get(name))
@@ -144,8 +153,29 @@ class Program:
         """What is tracked now; imports inside functions add to it while calls run."""
         return self._loaded([])
 
-    def _serve(self, entry: Any) -> None:
-        self._entry = entry
+    def trouble(self) -> str:
+        """What the module says is wrong with it, empty when all is well."""
+        return "" if self.hooks is None else self.hooks.trouble()
+
+    def leave(self) -> None:
+        """Let the module shut down; it is not called any more."""
+        if self.hooks is not None:
+            self.hooks.end()
+            self.hooks = None
+
+    def _take_over(self, previous: types.ModuleType | None) -> None:
+        """Load the program, let it start up, and serve with it."""
+        entry = self._import()
+        instances = entry.instances if isinstance(entry, Operations) else ()
+        try:
+            hooks = Hooks(sys.modules[self._name], instances)
+            hooks.begin(previous)
+        except HookError as error:
+            raise LoadError(f"{self._file} was executed, but {error}", error.traceback) from None
+        self._serve(entry, hooks)
+
+    def _serve(self, entry: Any, hooks: Hooks) -> None:
+        self._entry, self.hooks = entry, hooks
         if self._main is None:
             self.operations = entry if isinstance(entry, Operations) else None
             self.call = self._call_handle if self.operations is None else self.operations.call
@@ -274,6 +304,7 @@ class Program:
             hidden or [],
             unfinished,
             [operation.described() for operation in operations],
+            health=self.hooks is not None and self.hooks.tells_health,
         )
 
 

@@ -145,6 +145,9 @@ class _Serving:
                 self._report_new_files()
         except _Leave:
             self._answers.flush()
+            if self._runner is not None:
+                self._runner.current = NO_CALL
+                self._program.leave()
             return 0
         except LoadError as error:
             self._answers.send(frame(FrameType.FAILED, 0, cbor2.dumps(load_failure(error))))
@@ -241,6 +244,17 @@ class _Serving:
         elif kind == FrameType.RELOAD and self._runner is not None:
             self._runner.settle()
             self._reload(number, force=bool(cbor2.loads(body).get("force")))
+        elif kind == FrameType.HEALTH and self._runner is not None:
+            # Begun, so that the host can tell a check that hangs from a call before it.
+            self._progress.begin(number)
+            told = {"trouble": self._program.trouble()}
+            self._answers.send(frame(FrameType.TROUBLE, number, cbor2.dumps(told)))
+        elif kind == FrameType.SCHEMA and self._runner is not None:
+            from provider.worker.schema import schemas
+
+            operations = self._program.operations
+            made = {"schemas": schemas(operations) if operations is not None else {}}
+            self._answers.send(frame(FrameType.SCHEMAS, number, cbor2.dumps(made)))
         elif kind == FrameType.BYE:
             if self._runner is not None:
                 self._runner.close()

@@ -57,6 +57,11 @@ def test_the_numbers_of_the_types_are_those_of_both_ends():
         "RELOAD": 3,
         "BYE": 4,
         "ABOUT": 5,
+        "STREAM": 6,
+        "CREDIT": 7,
+        "CANCEL": 8,
+        "HEALTH": 10,
+        "SCHEMA": 12,
         "HELLO": 16,
         "READY": 17,
         "FAILED": 18,
@@ -64,6 +69,10 @@ def test_the_numbers_of_the_types_are_those_of_both_ends():
         "ERROR": 20,
         "RELOADED": 21,
         "FILES": 22,
+        "CHUNK": 23,
+        "END": 24,
+        "TROUBLE": 30,
+        "SCHEMAS": 31,
     }
     assert [int(encoding) for encoding in Encoding] == [0, 1, 2, 3]
 

@@ -1,0 +1,133 @@
+"""The life of a dispatch module, as those see it who run and watch a provider."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from provider.client import connect_sync
+from tests.conftest import PATIENCE, write
+
+SHOP = """
+    import os
+    from provider.dispatch import adopt, health, operation, shutdown, startup
+
+    FILE = os.path.join(os.path.dirname(__file__), "trouble")
+    opened = []
+
+    @adopt
+    def take(previous):
+        opened.extend(previous.opened)
+
+    @startup
+    def begin():
+        opened.append(1)
+
+    @shutdown
+    def end():
+        print("shop closed")
+
+    @health
+    def well():
+        if os.path.exists(FILE):
+            text = open(FILE).read()
+            if text == "hang":
+                open(FILE + ".gate").read()
+            raise RuntimeError(text)
+
+    @operation
+    def openings():
+        return len(opened)
+
+    @operation
+    def hold(gate):
+        open(gate, "rb", buffering=0).read(1)
+        return "held"
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(serve):
+    return serve(SHOP, "--admin")
+
+
+@pytest.fixture
+def trouble(shop):
+    """Write what the module complains of; it is forgotten after the test."""
+    path = shop.folder / "trouble"
+    yield path
+    path.unlink(missing_ok=True)
+
+
+async def health(python, until):
+    """Ask until the answer is the awaited one; answers are given again for a second."""
+    async with asyncio.timeout(PATIENCE):
+        while not until(status := await python.status(timeout=PATIENCE)):
+            await asyncio.sleep(0.1)
+    return status
+
+
+async def test_health_is_asked_for_and_its_trouble_told(shop, trouble):
+    async with shop.connect() as python:
+        status = await health(python, lambda status: status["healthy"])
+        assert status["health"]["state"] == "healthy"
+        trouble.write_text("no bread")
+        status = await health(python, lambda status: not status["healthy"])
+        assert status["ready"] is True
+        assert status["reason"] == "health well failed: RuntimeError: no bread"
+        assert status["health"]["state"] == "unhealthy"
+        assert await python.call("openings") == 1  # unwell is not away
+        (told,) = await python.admin("status", timeout=PATIENCE, expect=1)
+        assert told["healthy"] is False
+        trouble.unlink()
+        await health(python, lambda status: status["healthy"])
+
+
+async def test_a_running_call_keeps_nobody_from_hearing_of_it(shop, gate):
+    async with shop.connect() as python:
+        held = asyncio.create_task(python.call("hold", gate.path, timeout=PATIENCE))
+        status = await health(
+            python, lambda status: status["open"] and status["health"]["state"] == "busy"
+        )
+        assert status["healthy"]
+        gate.open()
+        assert await held == "held"
+        await health(python, lambda status: status["health"]["state"] == "healthy")
+
+
+def test_a_reload_adopts_and_closes_the_old_one(shop):
+    with connect_sync(shop.url, timeout=PATIENCE, **shop.address) as python:
+        before = python.call("openings")
+        python.reload()
+        assert python.call("openings") == before + 1
+    shop.wait_for("printed", text="shop closed")
+
+
+async def test_a_save_that_does_not_start_leaves_the_old_one(serve):
+    provider = serve(SHOP)
+    async with provider.connect() as python:
+        write(provider.folder / "dispatch.py", SHOP.replace("opened.append(1)", "1 / 0"))
+        assert await python.call("openings") == 1
+        status = await health(python, lambda status: status["reload_error"])
+        assert "startup begin failed: ZeroDivisionError" in status["reload_error"]
+        assert status["healthy"]
+
+
+async def test_a_check_that_hangs_is_ended_with_its_worker(serve, tmp_path):
+    provider = serve(SHOP, PROVIDER_START_TIMEOUT="2s")
+    os.mkfifo(provider.folder / "trouble.gate")
+    (provider.folder / "trouble").write_text("hang")
+    async with provider.connect() as python:
+        await python.status(timeout=PATIENCE)
+        lost = await asyncio.to_thread(provider.wait_for, "worker_lost")
+        assert "health check took longer than 2 s" in lost["account"]
+        (provider.folder / "trouble").unlink()
+        assert await python.call("openings", timeout=PATIENCE) == 1
+
+
+def test_leaving_closes_the_shop(serve):
+    provider = serve(SHOP)
+    assert provider.stop() == 0
+    assert [line for line in provider.events("printed") if line["text"] == "shop closed"]
