@@ -26,7 +26,7 @@ from nats.aio.client import Client as NatsClient
 from provider import connection
 from provider.errors import BadRequest, BadResult, CallError, CallTimeout, TooLarge, Unavailable
 from provider.servers import parse_servers
-from provider.wire.address import Address
+from provider.wire.address import Address, is_subject
 from provider.wire.envelope import check_operation, read_answer, write_request
 from provider.wire.values import Limits, Values
 
@@ -143,8 +143,7 @@ class Python:
             CallError: as `call`.
         """
         seconds = self._timeout if timeout is None else timeout
-        tokens = check_operation(operation).split(".")
-        if not all(tokens) or any(char.isspace() or char in "*>" for char in operation):
+        if not is_subject(check_operation(operation)):
             raise BadRequest(
                 f"operation {operation!r:.80} makes no NATS subject: no spaces, no * or >, and "
                 "nothing empty between dots; use call instead"
@@ -190,6 +189,44 @@ class Python:
                 f"{strangers} of that name elsewhere"
             )
         raise CallTimeout(f"no answer on {subject} within {timeout:g} s")
+
+    async def operations(self, *, timeout: float = 10.0) -> list[dict[str, Any]]:
+        """The operations its program declares, in the order of their declaration.
+
+        Each is a map with `name`, `free` (callers may write anything before the name and a dot),
+        `signature`, `doc`, `batch`, `cache` and `streams`. A plain `handle` declares none.
+
+        Raises:
+            CallError: as `call`.
+        """
+        told: list[dict[str, Any]] = await self._described("operations", "", timeout)
+        return told
+
+    async def schema(
+        self, operation: str | None = None, *, timeout: float = 15.0
+    ) -> dict[str, dict[str, Any]]:
+        """JSON Schema (2020-12) of the `argument` and the `result` of operations, by their names.
+
+        Args:
+            operation: as it would be called; None for all there are.
+            timeout: seconds to wait; a worker that runs a call answers after it.
+
+        Raises:
+            CallError: as `call`; `UnknownOperation` when none of that name is declared.
+        """
+        told: dict[str, dict[str, Any]] = await self._described("schemas", operation or "", timeout)
+        return told
+
+    async def _described(self, member: str, body: str, timeout: float) -> Any:
+        subject = self._address.describe("schema" if member == "schemas" else member)
+        message = await self._request(subject, body.encode(), timeout)
+        try:
+            told = json.loads(message.data)
+            if "error" in told:
+                raise CallError.from_map(told["error"])
+            return told[member]
+        except (ValueError, KeyError, TypeError):
+            raise BadResult(f"the answer on {subject} cannot be read") from None
 
     async def admin(
         self, command: str, *, timeout: float = 2.0, expect: int | None = None
@@ -400,6 +437,16 @@ class PythonSync:
     def status(self, *, timeout: float = 2.0) -> dict[str, Any]:
         """As `Python.status`."""
         return self._wait(self._python.status(timeout=timeout))
+
+    def operations(self, *, timeout: float = 10.0) -> list[dict[str, Any]]:
+        """As `Python.operations`."""
+        return self._wait(self._python.operations(timeout=timeout))
+
+    def schema(
+        self, operation: str | None = None, *, timeout: float = 15.0
+    ) -> dict[str, dict[str, Any]]:
+        """As `Python.schema`."""
+        return self._wait(self._python.schema(operation, timeout=timeout))
 
     def admin(
         self, command: str, *, timeout: float = 2.0, expect: int | None = None

@@ -12,7 +12,15 @@ from typing import Annotated
 import typer
 
 from provider import __version__
-from provider.cli import archive, call, keys, link, new, serve  # noqa: F401  they add their commands to `app`
+from provider.cli import (  # noqa: F401  they add their commands to `app`
+    archive,
+    call,
+    keys,
+    link,
+    new,
+    operations,
+    serve,
+)
 from provider.cli.form import app
 from provider.cli.host_line import STANDARD_INPUT, launched
 

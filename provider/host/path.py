@@ -19,6 +19,7 @@ from provider.telemetry import logs
 
 if TYPE_CHECKING:
     from provider.host.admission import Admission
+    from provider.host.cache import ResultCache
     from provider.host.call import Call
     from provider.host.fleet import Fleet
 
@@ -34,6 +35,7 @@ class CallPath:
         call_timeout: seconds for callers who name none, 0 for no deadline.
         max_call_timeout: most seconds a caller may name, 0 for no maximum.
         reload_allowed: whether the operation `reload` is obeyed.
+        cache: results that answer again; None to keep none.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class CallPath:
         call_timeout: float,
         max_call_timeout: float,
         reload_allowed: bool,
+        cache: ResultCache | None = None,
     ) -> None:
         self._admission = admission
         self._fleet = fleet
@@ -56,6 +59,10 @@ class CallPath:
         self._wake: asyncio.TimerHandle | None = None
         self._wake_at = math.inf
         self.draining = False
+        self._catalogue = fleet.catalogue
+        self._cache = cache
+        if cache is not None:
+            fleet.on_renewed = cache.clear
         fleet.finish = self.finish
 
     def deadline(self, timeout: float | None, now: float | None = None) -> float:
@@ -80,6 +87,8 @@ class CallPath:
             self._fleet.try_again()
         elif self._fleet.broken is not None:
             self._refuse(call, Unavailable(self._fleet.broken, retry_after_ms=1000))
+            return
+        elif self._catalogue.cached and self._answer_again(call):
             return
         refusal = self._admission.admit(call)
         if refusal is not None:
@@ -118,6 +127,8 @@ class CallPath:
             return
         call.open = False
         self._admission.leave(call, error)
+        if self._catalogue.all:
+            self._catalogue.count(call, error)
         if error is not None:
             self._account_for(call, error)
         try:
@@ -148,9 +159,22 @@ class CallPath:
             **({"exception": error.traceback} if error.traceback else {}),
         )
 
+    def _answer_again(self, call: Call) -> bool:
+        """Answer the call with a result that is kept, if there is one and the code is no newer."""
+        if self._cache is None or self._fleet.outdated:
+            return False
+        result = self._cache.find(call)
+        if result is None:
+            return False
+        call.open = False
+        self._catalogue.count(call, None)
+        call.answer(call, result, None)
+        return True
+
     def _refuse(self, call: Call, error: CallError) -> None:
         call.open = False
         self._admission.refused(error)
+        self._catalogue.count(call, error)
         call.answer(call, None, error)
 
     def _wake_for(self, deadline: float) -> None:

@@ -233,6 +233,13 @@ class Settings(BaseSettings):
         ge=1,
         default=64 << 20,
     )
+    cache_bytes: Size = knob(
+        "PROVIDER_CACHE_BYTES",
+        "Calls",
+        "How much memory the results may take that operations declared with `cache` keep. "
+        "0 keeps none.",
+        default=16 << 20,
+    )
     concurrency: Number = knob(
         "PROVIDER_CONCURRENCY",
         "Calls",

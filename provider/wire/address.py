@@ -15,6 +15,13 @@ SERVICE_QUEUE = "q"
 """Queue group of the service endpoints (ADR-32's default)."""
 
 
+def is_subject(operation: str) -> bool:
+    """Whether an operation can stand in a subject: no spaces, no wildcards, nothing empty."""
+    return all(operation.split(".")) and not any(
+        char.isspace() or char in "*>" for char in operation
+    )
+
+
 @dataclass(frozen=True)
 class Address:
     """The names a provider answers to.
@@ -44,6 +51,10 @@ class Address:
     def operation(self, name: str) -> str:
         """Subject of one operation's by-subject endpoint."""
         return f"{self.operations}.{name}"
+
+    def describe(self, what: str) -> str:
+        """Subject of `operations` or `schema`; one instance answers."""
+        return f"provider.describe.{self.lattice}.{self.name}.{what}"
 
     def admin(self, command: str) -> str:
         """Subject of one admin command; every instance answers."""

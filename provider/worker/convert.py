@@ -173,10 +173,9 @@ def array_hint(hint: Any) -> Convert | None:
     for argument in typing.get_args(hint):
         inner = typing.get_args(argument)
         if typing.get_origin(argument) is numpy.dtype and inner:
-            try:
+            # Not Any, a variable, or a family such as numpy.floating.
+            if inner[0] in numpy.sctypeDict.values() and numpy.dtype(inner[0]).kind in "biuf":
                 wanted = numpy.dtype(inner[0])
-            except TypeError:  # any number, a variable
-                wanted = None
     return functools.partial(_read_array, numpy, wanted)
 
 

@@ -1,0 +1,106 @@
+"""What can be called, and with what: asked before anything is called.
+
+The rule of this file: one instance answers, in JSON, what its program declares; nothing is run but
+the making of schemas, which the worker does between calls and the host remembers.
+
+    provider.describe.{lattice}.{name}.operations   names, signatures, documentation
+    provider.describe.{lattice}.{name}.schema       JSON Schema of arguments and results; the body
+                                                    is empty, or the name of one operation
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+from provider.doors.subscriptions import drain, settle
+from provider.errors import CallError, TooLarge, UnknownOperation
+from provider.wire.address import SERVICE_QUEUE
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+    from provider.host.fleet import Fleet
+    from provider.wire.address import Address
+
+PATIENCE = 10.0
+"""Seconds somebody who asks for schemas waits for a worker that runs a call."""
+MOST_ASKING = 64
+"""Who may wait at the same time."""
+
+
+class DescribeDoor:
+    """Answers what there is to call.
+
+    Args:
+        client: connected.
+        address: the subjects.
+        fleet: whose program is described.
+    """
+
+    def __init__(self, client: Client, address: Address, fleet: Fleet) -> None:
+        self._client = client
+        self._address = address
+        self._fleet = fleet
+        self._subscriptions: list[Subscription] = []
+        self._asking: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Subscribe, in a queue group: one instance answers."""
+        for what, answer in (("operations", self._on_operations), ("schema", self._on_schema)):
+            self._subscriptions.append(
+                await self._client.subscribe(
+                    self._address.describe(what), queue=SERVICE_QUEUE, cb=answer
+                )
+            )
+        await settle(self._client)
+
+    async def close(self) -> None:
+        """Stop describing."""
+        await drain(self._client, self._subscriptions)
+        if self._asking:
+            await asyncio.wait(self._asking, timeout=PATIENCE)
+
+    async def _on_operations(self, message: Msg) -> None:
+        told = [declared.as_map() for declared in self._fleet.catalogue.all]
+        await self._respond(message, {"operations": told})
+
+    async def _on_schema(self, message: Msg) -> None:
+        # In a task of its own: a busy worker keeps only those waiting who ask for schemas.
+        if len(self._asking) < MOST_ASKING:
+            task = asyncio.create_task(self._answer_schema(message))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+
+    async def _answer_schema(self, message: Msg) -> None:
+        try:
+            answer = {"schemas": await self._schemas(message.data.decode("utf-8", "replace"))}
+        except CallError as error:
+            await self._respond(message, {"error": error.as_map()})
+        else:
+            await self._respond(message, answer)
+
+    async def _schemas(self, operation: str) -> dict[str, Any]:
+        declared = self._fleet.catalogue.find(operation)
+        if operation and declared is None:
+            raise UnknownOperation(f"no operation {operation!r:.300} is declared")
+        schemas = await self._fleet.schemas(PATIENCE)
+        if declared is None:
+            return schemas
+        return {declared.name: schemas.get(declared.name, {})}
+
+    async def _respond(self, message: Msg, answer: dict[str, Any]) -> None:
+        if not message.reply:
+            return
+        data = json.dumps(answer).encode()
+        limit = self._client.max_payload
+        if len(data) > limit:
+            error = TooLarge(
+                f"the answer takes {len(data)} bytes, the NATS server carries {limit} "
+                "(max_payload); ask for the schema of one operation"
+            )
+            data = json.dumps({"error": error.as_map()}).encode()
+        await message.respond(data)
