@@ -236,6 +236,33 @@ def test_what_does_not_load_says_why_and_leaves_nothing(tmp_path):
     assert not hasattr(raised.value, "__notes__")
 
 
+def test_a_module_starts_up_and_shuts_down(tmp_path):
+    program = write(
+        tmp_path / "dispatch.py",
+        """
+        from provider.dispatch import operation, shutdown, startup
+
+        DONE = []
+
+        @startup
+        def begin():
+            DONE.append("begun")
+
+        @operation
+        def done():
+            return DONE
+
+        @shutdown
+        def end():
+            DONE.append("ended")
+        """,
+    )
+    with in_process.load(program) as loaded:
+        assert loaded.call("done") == ["begun"]
+        done = loaded.module.DONE
+    assert done == ["begun", "ended"]
+
+
 def test_a_call_may_be_made_from_any_thread(folder):
     told = []
 

@@ -6,9 +6,21 @@ runs, and the next call runs what you saved.
 
 from dataclasses import dataclass
 
-from provider.dispatch import Context, OperationError, operation
+from provider.dispatch import Context, OperationError, health, operation, startup
 
-PRICES = {"tea": 450, "coffee": 600, "cake": 350}
+PRICES = {}
+
+
+@startup
+def load_prices():
+    """Done before the first call; what takes long to load belongs here."""
+    PRICES.update(tea=450, coffee=600, cake=350)
+
+
+@health
+def something_to_sell():
+    """Asked between calls; False, or an exception, says that something is wrong."""
+    return bool(PRICES)
 
 
 @dataclass

@@ -121,6 +121,8 @@ class InProcess:
 def load(program: str | os.PathLike[str], *, limits: Limits | None = None) -> Iterator[InProcess]:
     """Load a dispatch program into this process, and forget it and its helper modules in the end.
 
+    Its hooks for the beginning and the end are called, as a worker does.
+
     Args:
         program: a `.py` file, or a folder with `__init__.py`.
         limits: of arguments and results, the defaults of a provider when left out.
@@ -140,6 +142,7 @@ def load(program: str | os.PathLike[str], *, limits: Limits | None = None) -> It
             error.add_note(error.traceback)
         raise
     finally:
+        loaded.leave()
         provider.dispatch.find_context, embed.report_result = find_context, report
         sys.meta_path[:] = [finder for finder in sys.meta_path if finder in finders]
         sys.path[:] = [place for place in sys.path if place in path]

@@ -5,11 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_type
 
-from provider.dispatch import Context, OperationError, context, operation
+from provider.dispatch import (
+    Context,
+    OperationError,
+    adopt,
+    context,
+    health,
+    operation,
+    shutdown,
+    startup,
+)
 from provider.testing import in_process, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from types import ModuleType
 
 
 @dataclass
@@ -72,6 +82,28 @@ class Till:
         return 2 * cents
 
 
+@startup
+async def begin() -> None:
+    """Called before the first call."""
+
+
+@shutdown
+def end() -> None:
+    """Called after the last one."""
+
+
+@health
+def well() -> bool:
+    """Called when somebody asks."""
+    return True
+
+
+@adopt
+def keep(previous: ModuleType) -> None:
+    """Called with what served before."""
+    assert_type(previous.__name__, str)
+
+
 async def declared_functions_keep_their_types() -> None:
     """They can be called like any other."""
     assert_type(plain(Line("tea"), count=2), int)
@@ -82,6 +114,8 @@ async def declared_functions_keep_their_types() -> None:
     assert_type([number async for number in counting_slowly(3)], list[int])
     assert_type(Till().take(5), int)
     assert_type(Till.double(5), int)
+    await begin()
+    assert_type(well(), bool)
 
 
 @operation
@@ -115,6 +149,7 @@ def mistakes(call: Context) -> None:
     """What a type checker must refuse; an ignore that is not needed is an error."""
     plain("tea")  # type: ignore[arg-type]  # no Line
     with_options(item=5)  # type: ignore[arg-type]  # no text
+    startup("load")  # type: ignore[type-var]  # no function
     call.operation = "other"  # type: ignore[misc]  # it is told, not asked
     call.argument  # type: ignore[attr-defined]  # noqa: B018  it has none
     operation(cache="long")  # type: ignore[call-overload]  # seconds
