@@ -226,7 +226,7 @@ class NatsDoor:
         path = self._path
         try:
             self.check_size(data)
-            operation, payload, request_id, timeout_ms, stream = self._reader.read(data)
+            operation, payload, request_id, timeout_ms, stream, _flow = self._reader.read(data)
             if stream:
                 raise BadRequest("streamed answers are not offered; leave stream out")
             if timeout_ms is not None:

@@ -59,6 +59,7 @@ class Request(NamedTuple):
         id: the caller's id as the CBOR item it came as, empty when absent.
         timeout_ms: the caller's patience in milliseconds, None when it said nothing.
         stream: whether a streamed answer was asked for.
+        flow: whether its chunks wait for the caller's credit.
     """
 
     operation: str
@@ -66,6 +67,7 @@ class Request(NamedTuple):
     id: bytes = b""
     timeout_ms: int | None = None
     stream: bool = False
+    flow: bool = True
 
 
 def check_operation(name: str) -> str:
@@ -112,9 +114,9 @@ class RequestReader:
         start = data.find(_PAYLOAD, 0, LONGEST_HEAD) + len(_PAYLOAD)
         head = self._heads.get(data[:start])
         if head is not None and start < len(data):
-            operation, _, request_id, timeout_ms, stream = head
+            operation, _, request_id, timeout_ms, stream, flow = head
             request: Request = _request(
-                Request, (operation, data[start:], request_id, timeout_ms, stream)
+                Request, (operation, data[start:], request_id, timeout_ms, stream, flow)
             )
             return request
         request, last = self._walk(data)
@@ -141,7 +143,7 @@ class RequestReader:
         payload: bytes | None = None
         request_id = b""
         timeout_ms: int | None = None
-        stream = False
+        stream, flow = False, True
         last = 0
         seen: set[bytes] = set()
         end = len(data)
@@ -177,8 +179,9 @@ class RequestReader:
                 value, position = self._field("timeout_ms", data, position)
                 timeout_ms = _timeout(value)
             elif key == b"stream":
-                value, position = self._field("stream", data, position)
-                stream = _stream(value)
+                stream, position = self._truth("stream", data, position)
+            elif key == b"flow":
+                flow, position = self._truth("flow", data, position)
             else:
                 _ignore(key, len(seen))
                 position = self._values.end_of_item(data, position)
@@ -186,7 +189,7 @@ class RequestReader:
             raise BadRequest(f"{end - position} bytes after the request; send one map only")
         if operation is None:
             raise BadRequest("the request has no operation")
-        return Request(operation, payload, request_id, timeout_ms, stream), last
+        return Request(operation, payload, request_id, timeout_ms, stream, flow), last
 
     def _long_head(self, data: bytes, head: int) -> tuple[int, int]:
         if head == 0xBF:
@@ -214,6 +217,12 @@ class RequestReader:
             return self._values.decode(data[position:end]), end
         except BadRequest as error:
             raise BadRequest(f"{name}: {error.message}") from None
+
+    def _truth(self, name: str, data: bytes, position: int) -> tuple[bool, int]:
+        value, position = self._field(name, data, position)
+        if type(value) is not bool:
+            raise BadRequest(f"{name} is {type(value).__name__}; it must be true or false")
+        return value, position
 
     def _operation(self, data: bytes, position: int) -> tuple[str, int]:
         size = data[position] - 0x60 if position < len(data) else -1
@@ -245,12 +254,6 @@ def _timeout(value: Any) -> int:
     return value
 
 
-def _stream(value: Any) -> bool:
-    if type(value) is not bool:
-        raise BadRequest(f"stream is {type(value).__name__}; it must be true or false")
-    return value
-
-
 def _fitting_id(item: bytes) -> bytes:
     if len(item) > MAX_ID:
         raise BadRequest(f"id is longer than {MAX_ID} bytes")
@@ -276,6 +279,7 @@ def write_request(
     *,
     timeout_ms: int | None = None,
     request_id: str | bytes | None = None,
+    stream: bool = False,
 ) -> bytes:
     """The bytes of a request around an encoded payload; the payload stands last.
 
@@ -284,6 +288,7 @@ def write_request(
         payload: one CBOR item, None for no argument.
         timeout_ms: how long the caller waits, in milliseconds.
         request_id: echoed in the answer.
+        stream: whether a streamed answer is asked for.
 
     Raises:
         BadRequest: the operation or the id cannot be one, as the provider would say.
@@ -297,6 +302,8 @@ def write_request(
         parts += [_ID, _fitting_id(item)]
     if timeout_ms is not None:
         parts += [b"\x6atimeout_ms", _PLAIN.encode(timeout_ms)]
+    if stream:
+        parts += [b"\x66stream", b"\xf5"]
     if payload is not None:
         parts += [b"\x67payload", payload]
     return bytes((0xA0 + len(parts) // 2,)) + b"".join(parts)

@@ -11,6 +11,8 @@ import os
 import sys
 from typing import Any
 
+from provider.errors import CallError, HandlerError
+
 MAX_TRACEBACK = 32 * 1024
 """Most characters of a traceback that go to the host; the end is kept, where the cause is."""
 
@@ -23,6 +25,24 @@ def text_of(error: BaseException) -> str:
         return sendable(str(error))
     except BaseException:  # noqa: BLE001  the rule of this file
         return ""
+
+
+def as_handler_error(error: BaseException) -> CallError:
+    """What the caller and the log are told about an exception out of user code."""
+    name, text = sendable(type(error).__name__), text_of(error)
+    if isinstance(error, SystemExit):
+        text = f"the handler called sys.exit({shown(error.code)})"
+    code, details = None, None
+    if isinstance(error, HandlerError):
+        code, details = _code(error.code), error.details
+    return HandlerError(
+        text or name, type=name, traceback=traced(error), code=code, details=details
+    )
+
+
+def _code(code: Any) -> int | None:
+    """The author's code as a plain number, None when it is none that can stand in a header."""
+    return int(code) if isinstance(code, int) and 0 < code < 1 << 31 else None
 
 
 def shown(value: Any, most: int = 100) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from provider.dispatch import HOOK_MARK, MARK
 from provider.worker.faults import described, traced
+from provider.worker.loops import the_loop
 
 if TYPE_CHECKING:
     import types
@@ -172,6 +173,5 @@ def _name(function: Any) -> str:
 
 
 def _finish(coroutine: Any) -> Any:
-    import asyncio
-
-    return asyncio.run(coroutine)
+    # On the loop of the calls, so that they can use what is made here.
+    return the_loop.run(coroutine)

@@ -9,24 +9,26 @@ nobody but this process answers: a child that user code forked, and that comes b
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
-import types
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from neotasker import embed, task_supervisor
 
 from provider.dispatch import Context
-from provider.errors import BadRequest, BadResult, CallError, HandlerError
+from provider.errors import BadRequest, BadResult, CallError
 from provider.wire import json_form
 from provider.wire.about import read_about
 from provider.wire.frames import Encoding, FrameType, frame, read_call
 from provider.wire.values import Values
-from provider.worker.faults import sendable, shown, text_of, traced
+from provider.worker.faults import as_handler_error, sendable, shown
 from provider.worker.leaving import leave_at_once
+from provider.worker.loops import active
 from provider.worker.operations import Refusal
 from provider.worker.results import travelling
+from provider.worker.streams import UNFINISHED, gathered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +88,8 @@ class Runner:
         self.run: Callable[[int, int, bytes, bytes], None] = self._run_here
         self.wait_for_room: Callable[[], None] = _nothing_to_wait_for
         """Wait until another call may run, so that one that is not running is still waiting."""
+        self.on_room: Callable[[], None] = _nothing_to_wait_for
+        """Called after each call that ran in the pool."""
         if concurrency > 1:
             embed.set_thread_pool_size((0, concurrency))
             self._room = threading.Semaphore(concurrency)
@@ -95,7 +99,10 @@ class Runner:
 
     def running(self) -> int | None:
         """The call that runs in this thread, None where only the order of calls tells."""
-        return getattr(self._mine, "number", None) if self._concurrency > 1 else None
+        if self._concurrency == 1:
+            return None
+        call = active.get()
+        return getattr(self._mine, "number", None) if call is None else call[0][1]
 
     def note(self, call: Frame) -> None:
         """Remember the frame of a call that is about to run beside others."""
@@ -107,16 +114,29 @@ class Runner:
         Raises:
             LookupError: none does.
         """
-        call, about = NO_CALL, NO_CALL
-        if self._concurrency > 1:
-            call, about = self._noted.get(self.running() or 0, (NO_CALL, NO_CALL))
-        elif threading.get_ident() == self._thread:
-            call, about = self.current, self.about
+        call, about = active.get() or self.call_at_hand()
         if call is NO_CALL:
             raise LookupError("no call runs in this thread; ask in the handler, not in its threads")
         _, deadline, operation, _ = read_call(call[2])
         told = read_about(about[2]) if about[1] == call[1] else {}
         return Context(operation=operation.decode(), deadline=deadline, **told)
+
+    def call_at_hand(self) -> tuple[Frame, Frame]:
+        """The call whose thread this is, and what is known of it; twice `NO_CALL` for none."""
+        if self._concurrency > 1:
+            number: int = getattr(self._mine, "number", None) or 0
+            return self._noted.get(number, (NO_CALL, NO_CALL))
+        if threading.get_ident() == self._thread:
+            return self.current, self.about
+        return NO_CALL, NO_CALL
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another call may run in the pool."""
+        if not self._room.acquire(blocking=False):
+            return False
+        self._room.release()
+        return True
 
     @property
     def idle(self) -> bool:
@@ -167,12 +187,18 @@ class Runner:
 
     def _run_in_pool(self, number: int, encoding: int, operation: bytes, payload: bytes) -> None:
         self._room.acquire()
-        task_supervisor.spawn(self._run_and_leave, number, encoding, operation, payload)
+        work = functools.partial(self._run_here, number, encoding, operation, payload)
+        task_supervisor.spawn(self._run_and_leave, number, work)
 
-    def _run_and_leave(self, number: int, encoding: int, operation: bytes, payload: bytes) -> None:
+    def run_beside(self, number: int, work: Callable[[], None]) -> None:
+        """Have a thread of the pool do this, which is call `number`; waits for room."""
+        self._room.acquire()
+        task_supervisor.spawn(self._run_and_leave, number, work)
+
+    def _run_and_leave(self, number: int, work: Callable[[], None]) -> None:
         self._mine.number = number
         try:
-            self._run_here(number, encoding, operation, payload)
+            work()
         except BaseException as error:  # noqa: BLE001  the pool would keep it to itself
             sys.stderr.write(f"call {number} cannot be answered: {shown(error)}\n")
             leave_at_once(1)
@@ -180,6 +206,7 @@ class Runner:
             self._mine.number = None
             self._noted.pop(number, None)
             self._room.release()
+            self.on_room()
 
     def _wait_for_room(self) -> None:
         with self._room:
@@ -211,8 +238,8 @@ class Runner:
             return self.error_frame(number, problem)
         try:
             result = self._program.call(command, argument, encoding in _PRESENT)
-            if isinstance(result, types.GeneratorType):
-                result = list(result)
+            if type(result) in UNFINISHED:
+                result = gathered(result, self._values.limits.items, self.call_at_hand())
         except Refusal as refusal:
             return self.error_frame(number, refusal.error)
         except BaseException as error:  # noqa: BLE001  the rule of this file
@@ -239,6 +266,48 @@ class Runner:
             misfit = BadResult(f"the result cannot travel: {shown(error, 200)}")
             return self.error_frame(number, misfit)
 
+    def called(self, encoding: int, operation: bytes, payload: bytes) -> Any:
+        """What the program returns for this call, finished or not.
+
+        Raises:
+            CallError: what the caller is told, whatever was raised.
+        """
+        try:
+            command = operation.decode("utf-8")
+            argument = None
+            if encoding == _CBOR:
+                argument = self._values.decode(payload)
+            elif encoding == _JSON:
+                argument = json_form.decode(payload, self._values)
+        except CallError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever the bytes did, the caller is told
+            raise BadRequest(f"the request cannot be read: {shown(error, 200)}") from None
+        try:
+            return self._program.call(command, argument, encoding in _PRESENT)
+        except Refusal as refusal:
+            raise refusal.error from None
+        except BaseException as error:  # noqa: BLE001  the rule of this file
+            raise as_handler_error(error) from None
+
+    def item(self, value: Any, encoding: int) -> bytes:
+        """The bytes of one item of a stream.
+
+        Raises:
+            CallError: it cannot travel.
+        """
+        try:
+            try:
+                return self.encoded(value, encoding)
+            except BadResult:
+                if self._program.operations is None:
+                    raise
+                return self.encoded(travelling(value), encoding)
+        except CallError:
+            raise
+        except BaseException as error:  # noqa: BLE001  methods of user types run while encoding
+            raise BadResult(f"the result cannot travel: {shown(error, 200)}") from None
+
     def encoded(self, result: Any, encoding: int) -> bytes:
         """The bytes of a result, in the encoding of its call.
 
@@ -261,24 +330,6 @@ class Runner:
             error.message += f" (its details are left out: {reason})"
             body = self._plain.encode(error.as_map())
         return frame(_ERROR, number, body)
-
-
-def as_handler_error(error: BaseException) -> CallError:
-    """What the caller and the log are told about an exception out of user code."""
-    name, text = sendable(type(error).__name__), text_of(error)
-    if isinstance(error, SystemExit):
-        text = f"the handler called sys.exit({shown(error.code)})"
-    code, details = None, None
-    if isinstance(error, HandlerError):
-        code, details = _code(error.code), error.details
-    return HandlerError(
-        text or name, type=name, traceback=traced(error), code=code, details=details
-    )
-
-
-def _code(code: Any) -> int | None:
-    """The author's code as a plain number, None when it is none that can stand in a header."""
-    return int(code) if isinstance(code, int) and 0 < code < 1 << 31 else None
 
 
 def _nothing_to_wait_for() -> None:

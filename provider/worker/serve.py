@@ -27,7 +27,6 @@ from provider.errors import CallTimeout
 from provider.wire.frames import (
     VERSION,
     FrameError,
-    FrameReader,
     FrameType,
     frame,
     read_call,
@@ -35,27 +34,27 @@ from provider.wire.frames import (
 from provider.wire.progress import Progress
 from provider.wire.values import Limits, Values
 from provider.worker.answers import Answers
+from provider.worker.incoming import HostGone, Incoming
 from provider.worker.loader import Loaded, LoadError, Program
+from provider.worker.loops import the_loop
 from provider.worker.prints import Prints
 from provider.worker.runner import NO_CALL, Frame, Runner, load_failure
+from provider.worker.streams import LATE, Streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RECEIVE = 64 * 1024
-"""Bytes asked of the link at once. From 128 KiB on the C library maps fresh memory for it each
-time, which is three system calls and costs an idle worker more than all else."""
 SLOW = 0.0005
 """Seconds from which a call, or the holding of an answer, counts as long."""
 QUICK_NAMES = 4096
 """Names remembered as quick; callers make names up, so there is an end to it."""
 
 _CALL, _ABOUT = int(FrameType.CALL), int(FrameType.ABOUT)
-_LATE = "the deadline passed while the call waited; it was not run"
+_STREAM, _CREDIT, _CANCEL = map(int, (FrameType.STREAM, FrameType.CREDIT, FrameType.CANCEL))
 
 
 class _Leave(Exception):
-    """The host said BYE or is gone."""
+    """The host said BYE."""
 
 
 def serve(link_descriptor: int, progress_descriptor: int) -> int:
@@ -104,6 +103,8 @@ class _Serving:
         self._waiting = True
         self._program: Program
         self._runner: Runner | None = None
+        self._streams: Streams
+        self._incoming = Incoming(link, self._heed)
         self.prints = Prints(self._running)
         self._forked = False
         os.register_at_fork(after_in_child=self._note_fork)
@@ -129,25 +130,27 @@ class _Serving:
             "neotasker": neotasker.__version__,
         }
         self._answers.send(frame(FrameType.HELLO, 0, cbor2.dumps(hello)))
-        reader = FrameReader()
+        receive = self._incoming.receive
         try:
             while True:
-                data = self._link.recv(RECEIVE)
-                if not data:
-                    raise _Leave  # noqa: TRY301  there is one way out
+                received = receive()
                 self._waiting = False
-                frames = iter(reader.feed(data))
+                frames = iter(received)
                 while (other := self._calls(frames)) is not None:
                     self._answers.flush()
-                    self._tell(*other)
+                    if other[0] == _STREAM and self._runner is not None:
+                        self._run_stream(self._runner, other, frames)
+                    else:
+                        self._tell(*other)
                 self._waiting = True
                 self._answers.flush()
                 self._report_new_files()
-        except _Leave:
+        except (_Leave, HostGone):
             self._answers.flush()
             if self._runner is not None:
                 self._runner.current = NO_CALL
                 self._program.leave()
+            the_loop.close()
             return 0
         except LoadError as error:
             self._answers.send(frame(FrameType.FAILED, 0, cbor2.dumps(load_failure(error))))
@@ -185,7 +188,7 @@ class _Serving:
             begin(number)
             now = clock()
             if now >= deadline:
-                hold(runner.error_frame(number, CallTimeout(_LATE)))
+                hold(runner.error_frame(number, CallTimeout(LATE)))
                 continue
             answer = outcome(number, encoding, operation, payload)
             if self._forked:
@@ -214,6 +217,8 @@ class _Serving:
                     continue
                 return other
             encoding, deadline, operation, payload = read_call(body)
+            if self._streams.running:
+                self._incoming.until(lambda: runner.has_room)
             runner.wait_for_room()
             runner.note(other)
             # In this order, as above.
@@ -221,8 +226,44 @@ class _Serving:
             if monotonic() < deadline:
                 runner.run(number, encoding, operation, payload)
             else:
-                self._finish_overlapping(runner.error_frame(number, CallTimeout(_LATE)))
+                self._finish_overlapping(runner.error_frame(number, CallTimeout(LATE)))
         return None
+
+    def _run_stream(self, runner: Runner, other: Frame, frames: Iterator[Frame]) -> None:
+        """Run a call that asked for a stream; in the default mode no other frame is looked at."""
+        _, number, body = other
+        encoding, deadline, operation, payload = read_call(body)
+        if runner.overlapping:
+            self._incoming.until(lambda: runner.has_room)
+            runner.note(other)
+        else:
+            self._incoming.put_back(list(frames))
+            runner.current = other
+        self._streams.begin(number)
+        # In this order, as above.
+        self._progress.begin(number)
+        late = monotonic() >= deadline
+        work = functools.partial(self._streams.run, number, encoding, operation, payload, late=late)
+
+        def beside() -> None:
+            self._finish_overlapping(work())
+
+        if runner.overlapping:
+            runner.run_beside(number, beside)
+        else:
+            answer = runner.together(work)
+            self.prints.end(number)
+            self._answers.send(answer)
+
+    def _heed(self, other: Frame) -> None:
+        if self._runner is not None:
+            self._streams.heed(other)
+
+    def _until_idle(self, runner: Runner) -> None:
+        """Wait for streams that run, which may wait for what only we read."""
+        if self._streams.running:
+            self._incoming.until(lambda: runner.idle)
+        runner.settle()
 
     def _finish_overlapping(self, answer: bytes) -> None:
         """Take the answer of one of several calls that run; none may wait for another to end."""
@@ -242,7 +283,7 @@ class _Serving:
         if kind == FrameType.SETUP:
             self._set_up(cbor2.loads(body))
         elif kind == FrameType.RELOAD and self._runner is not None:
-            self._runner.settle()
+            self._until_idle(self._runner)
             self._reload(number, force=bool(cbor2.loads(body).get("force")))
         elif kind == FrameType.HEALTH and self._runner is not None:
             # Begun, so that the host can tell a check that hangs from a call before it.
@@ -257,8 +298,11 @@ class _Serving:
             self._answers.send(frame(FrameType.SCHEMAS, number, cbor2.dumps(made)))
         elif kind == FrameType.BYE:
             if self._runner is not None:
+                self._until_idle(self._runner)
                 self._runner.close()
             raise _Leave
+        elif kind in (_CREDIT, _CANCEL):
+            self._heed((kind, number, body))
         else:
             raise FrameError(f"a frame of type {kind} is not for the worker, or too early")
 
@@ -288,6 +332,8 @@ class _Serving:
         self._program = Program(setup["main"], setup["dispatch"])
         concurrency = setup["concurrency"]
         self._runner = Runner(self._program, values, self._finish_overlapping, concurrency)
+        self._runner.on_room = self._incoming.ring
+        self._streams = Streams(self._runner, self._answers.send, self._incoming)
         dispatch.find_context = self._runner.context
         self._report(FrameType.READY, 0, self._program.load())
 
