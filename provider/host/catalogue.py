@@ -181,7 +181,7 @@ class Catalogue:
         """Take what the worker says of types."""
         schemas = told.get("schemas")
         made: dict[str, Any] = schemas if isinstance(schemas, dict) else {}
-        if number == self._newest:
+        if number and number == self._newest:
             self._schemas = made
         self._settle(number, made)
 
