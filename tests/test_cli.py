@@ -135,7 +135,7 @@ def test_no_answer_is_told_apart(to_house):
         (("call", "echo", "1", "--timeout", "soon"), "--timeout: a duration such as 500ms"),
         (("call", "echo", "1", "2"), "unexpected extra argument"),
         (("call", "--timout", "1s"), "--timeout"),
-        (("chek",), "Did you mean 'check'?"),
+        (("chekk",), "Did you mean 'check'?"),
         (("config", "--lattice", "a b"), "from      flag --lattice"),
         (("run", "x.py", "--example", "factorial"), "not both"),
     ],
