@@ -20,13 +20,14 @@ from hypothesis import settings
 
 from provider import client as provider_client
 from provider.host.embedded import find_server
+from tests import forked
 
 PATIENCE = 40.0
 """Seconds a test waits for something that should come at once, on however slow a machine."""
 
 # No example is too slow for a machine that has other things to do. And every run of the suite tries
 # the same examples: `--hypothesis-profile=explore` looks for new ones.
-settings.register_profile("suite", deadline=None, derandomize=True)
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=60)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("suite")
 
@@ -130,15 +131,14 @@ class Provider:
         self.environment = environment
         self.lines: list[dict | str] = []
         self._news = threading.Condition()
-        self.process = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=folder,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        pipes = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process: subprocess.Popen[bytes] | forked.Process
+        if command[:3] == [sys.executable, "-m", "provider"]:
+            self.process = forked.Process(command[3:], environment, folder, **pipes)
+        else:
+            self.process = subprocess.Popen(
+                command, env=environment, cwd=folder, start_new_session=True, **pipes
+            )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -338,14 +338,12 @@ def provider_command(tmp_path):
     def run(
         *arguments: str, stdin: bytes = b"", folder: Path | None = None, **environment: str
     ) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [sys.executable, "-m", "provider", *arguments],
-            env=clean_environment(**environment),
-            cwd=folder or tmp_path,
-            input=stdin,
-            capture_output=True,
+        return forked.run(
+            list(arguments),
+            clean_environment(**environment),
+            folder or tmp_path,
+            stdin=stdin,
             timeout=2 * PATIENCE,
-            check=False,
         )
 
     return run

@@ -162,7 +162,7 @@ texts = st.text(st.characters(), max_size=50)
     st.none() | st.sampled_from(ERROR_CODES),
     st.none() | st.integers() | st.lists(st.text(max_size=5), max_size=3),
 )
-@settings(max_examples=150)
+@settings(max_examples=60)
 @example("handler_error", "\ud800", "\ud800", "\ud800", None, None, None)
 def test_what_leaves_as_a_map_arrives_as_the_same_error(
     kind, message, name, traceback, retry, code, details

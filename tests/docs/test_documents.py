@@ -27,6 +27,7 @@ from provider.lattice.nkeys import KeyPair, Kind
 from provider.wasmbus_client import connect_wasmbus
 from provider.wire.envelope import RequestReader
 from provider.wire.values import Values
+from tests import forked
 from tests.conftest import PATIENCE
 from tests.documents import DOCUMENTS, ROOT, blocks, commands
 
@@ -94,10 +95,12 @@ def test_a_command_does_what_the_document_shows(command, printed, provider, fold
         return
     if words[0] == "nats" and shutil.which("nats") is None:
         out = asyncio.run(as_the_nats_command(words[1:], provider.url))
+    elif words[0] == "provider":
+        done = forked.run(words[1:], provider.environment, folder, timeout=2 * PATIENCE)
+        assert done.returncode == 0, done.stderr
+        out = done.stdout.decode()
     else:
-        if words[0] == "provider":
-            words = [sys.executable, "-m", "provider", *words[1:]]
-        elif words[0] == "python":
+        if words[0] == "python":
             words = [sys.executable, str(ROOT / words[1]), *words[2:]]
         done = subprocess.run(
             words,

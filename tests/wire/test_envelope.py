@@ -74,7 +74,7 @@ timeouts = st.integers(1, MAX_TIMEOUT_MS)
 
 
 @given(operations, st.none() | payloads, st.none() | timeouts, st.none() | ids)
-@settings(max_examples=200)
+@settings(max_examples=80)
 def test_a_request_that_is_written_is_read(operation, payload, timeout_ms, request_id):
     data = write_request(operation, payload, timeout_ms=timeout_ms, request_id=request_id)
     encoded_id = b"" if request_id is None else cbor2.dumps(request_id)
@@ -117,7 +117,7 @@ forms = st.sampled_from(["short", "u8", "u16", "u32", "u64", "pieces"])
     st.sampled_from(["short", "b8", "b9", "ba", "bb", "bf"]),
     st.data(),
 )
-@settings(max_examples=200)
+@settings(max_examples=80)
 def test_keys_come_in_any_order_and_any_form_and_unknown_ones_are_ignored(
     operation, payload, timeout_ms, request_id, stream, others, head, data
 ):
@@ -334,7 +334,7 @@ def test_bytes_after_a_last_payload_are_seen_where_it_is_decoded():
 
 
 @given(st.binary(max_size=60).map(lambda rest: b"\xa2" + rest) | st.binary(max_size=60))
-@settings(max_examples=400)
+@settings(max_examples=160)
 @example(b"\xa1\x6apayload")
 @example(b"\xa2\x6apayload")
 @example(b"\xa2\x62id\x58")
@@ -346,7 +346,7 @@ def test_any_bytes_are_a_request_or_a_bad_request(data):
 
 
 @given(st.integers(0, len(MESSAGE) - 1), st.integers(0, 255))
-@settings(max_examples=400)
+@settings(max_examples=160)
 def test_any_byte_may_be_wrong(position, byte):
     data = MESSAGE[:position] + bytes((byte,)) + MESSAGE[position + 1 :]
     try:
@@ -433,7 +433,7 @@ def test_an_id_that_cannot_be_one_is_refused_before_it_is_sent(request_id):
 
 
 @given(payloads, st.none() | ids)
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_a_result_is_wrapped_and_unwrapped(payload, request_id):
     assume(b"\xf9\x7e\x00" not in payload and b"\xfb\x7f\xf8" not in payload)
     item = b"" if request_id is None else cbor2.dumps(request_id)
@@ -516,7 +516,7 @@ def test_an_answer_that_is_none_is_a_bad_result(data, words):
 
 
 @given(st.binary(max_size=40).map(lambda rest: b"\xa1\x65error" + rest) | st.binary(max_size=60))
-@settings(max_examples=300)
+@settings(max_examples=120)
 @example(b"\xa1\x65error\xa1\x67message\xc2\x59\x08\x00" + b"\xff" * 2048)
 @example(b"\xa1\x65error\x81\xc2\x59\x08\x00" + b"\xff" * 2048)
 def test_any_bytes_are_an_answer_or_an_error(data):
@@ -549,7 +549,7 @@ def test_the_headers_say_kind_text_and_number():
 
 
 @given(st.text(st.characters(), max_size=700), st.sampled_from([None, 400, 599]))
-@settings(max_examples=200)
+@settings(max_examples=80)
 @example("a\r\nNats-Service-Error-Code: 200\r\n\r\n\x00\x7f\x85\u2028\u2029\u200e\ud800", None)
 def test_headers_hold_no_control_characters_and_no_stories(message, code):
     headers = error_headers(HandlerError(message, code=code))

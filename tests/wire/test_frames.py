@@ -78,7 +78,7 @@ def test_the_numbers_of_the_types_are_those_of_both_ends():
 
 
 @given(frames, st.data())
-@settings(max_examples=200)
+@settings(max_examples=80)
 def test_frames_come_out_as_they_went_in_wherever_they_were_split(parts, data):
     stream = stream_of(parts)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
@@ -164,7 +164,7 @@ def test_what_follows_a_good_frame_is_looked_at_too():
 
 
 @given(st.lists(st.binary(max_size=40), max_size=6))
-@settings(max_examples=300)
+@settings(max_examples=120)
 @example([b"\x09\x00\x00\x00\x04" + bytes(8)])
 def test_any_bytes_are_frames_or_a_frame_error(pieces):
     try:
@@ -192,7 +192,7 @@ def test_what_does_not_fit_the_head_is_not_written():
     st.sampled_from(Encoding),
     st.floats(allow_nan=False),
 )
-@settings(max_examples=150)
+@settings(max_examples=60)
 @example(1, b"a" * 65_535, b"", 0, math.inf)
 def test_a_call_is_read_as_it_was_written(number, operation, payload, encoding, deadline):
     data = call_frame(number, operation, payload, encoding, deadline)

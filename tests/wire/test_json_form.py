@@ -82,13 +82,13 @@ def same(one, other):
 
 
 @given(plain)
-@settings(max_examples=200)
+@settings(max_examples=80)
 def test_what_json_has_types_for_arrives_as_it_left(value):
     assert same(decode(encode(value)), value)
 
 
 @given(anything)
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_every_value_has_a_form_that_any_json_reader_reads(value):
     def no_constants(name):
         raise AssertionError(name)
@@ -203,7 +203,7 @@ def test_the_longest_integer_that_python_reads_arrives():
 
 
 @given(plain)
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_a_text_cut_anywhere_is_a_bad_request_or_another_number(value):
     data = encode([value])
     for cut in range(min(len(data), 200)):
@@ -215,7 +215,7 @@ def test_a_text_cut_anywhere_is_a_bad_request_or_another_number(value):
     st.binary(max_size=40)
     | st.text('[]{}",:0123456789eE+-.\\u trfalsn', max_size=40).map(str.encode)
 )
-@settings(max_examples=400)
+@settings(max_examples=160)
 @example(b'"\\ud800"')
 def test_any_bytes_are_a_value_or_a_bad_request(data):
     try:

@@ -97,7 +97,7 @@ def item(text):
 
 
 @given(values)
-@settings(max_examples=300)
+@settings(max_examples=120)
 def test_what_is_encoded_is_decoded_to_the_same(value):
     assert same(VALUES.decode(VALUES.encode(value)), value)
 
@@ -219,7 +219,7 @@ def test_one_codec_serves_many_threads():
 
 
 @given(values)
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_a_message_cut_anywhere_is_a_bad_request(value):
     data = VALUES.encode(value)
     for cut in range(min(len(data), 300)):
@@ -228,7 +228,7 @@ def test_a_message_cut_anywhere_is_a_bad_request(value):
 
 
 @given(values, st.binary(min_size=1, max_size=20))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_bytes_after_the_item_are_counted_and_refused(value, rest):
     words = f"{len(rest)} bytes after the CBOR item"
     assert words in refusal(VALUES.encode(value) + rest)
@@ -243,7 +243,7 @@ def test_a_second_item_is_refused_whatever_it_would_be_compared_with(second):
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=500)
+@settings(max_examples=200)
 @example(b"\x01\xd8\x45\x44\0\0\0\0")
 @example(b"\xa1\xc2\x59\x08\x00" + b"\xff" * 2048 + b"\x01")
 def test_any_bytes_are_a_value_or_a_bad_request(data):
@@ -263,7 +263,7 @@ _PIECES = [
 
 
 @given(st.lists(st.sampled_from(_HEADS + _PIECES * 8), max_size=25).map(b"".join))
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_anything_that_looks_like_cbor_is_a_value_or_a_bad_request(data):
     try:
         value = VALUES.decode(data)
@@ -273,7 +273,7 @@ def test_anything_that_looks_like_cbor_is_a_value_or_a_bad_request(data):
 
 
 @given(values, st.data())
-@settings(max_examples=200)
+@settings(max_examples=80)
 def test_a_flipped_bit_is_a_value_or_a_bad_request(value, data):
     sent = bytearray(VALUES.encode(value))
     position = data.draw(st.integers(0, len(sent) - 1))
@@ -856,7 +856,7 @@ def test_a_long_path_is_cut_in_the_middle_and_long_keys_at_the_end():
 
 
 @given(values)
-@settings(max_examples=50)
+@settings(max_examples=40)
 def test_a_stranger_is_found_wherever_it_hides(value):
     assert "at value[1]['hidden'][0]" in blame(
         [value, {"a": value, "hidden": [object()], "z": value}]
@@ -892,7 +892,7 @@ def test_arrays_are_measured_in_bytes_and_booleans_as_members():
 
 
 @given(st.lists(values, min_size=1, max_size=4), st.binary(max_size=5))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_the_end_of_an_item_is_found_among_others(several, rest):
     items = [VALUES.encode(value) for value in several]
     data, position = b"".join(items) + rest, 0
