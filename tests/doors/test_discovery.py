@@ -167,6 +167,124 @@ async def test_the_numbers_move_with_the_calls(start_provider):
     assert native["data"]["worker"]["pid"] == provider.worker_pid
 
 
+OPERATIONS = """
+    from provider.dispatch import operation
+
+    @operation
+    def add(a: int, b: int = 2) -> int:
+        "Add two numbers.\\nAnd no more."
+        return a + b
+
+    @operation(name="geo.near", cache=60)
+    def near(place: str):
+        return place
+
+    @operation(name="geo_near")
+    def other(): ...
+
+    @operation(name="native")
+    def named_as_ours(): ...
+
+    @operation(name="no subject")
+    def by_native_request_only():
+        return 1
+"""
+
+
+@pytest.fixture(scope="module")
+def declared(start_module_provider):
+    return start_module_provider(OPERATIONS)
+
+
+async def test_each_operation_is_an_endpoint(declared):
+    name, lattice = declared.address["name"], declared.address["lattice"]
+    info = await ask_one(declared, f"$SRV.INFO.{name}")
+    stats = await ask_one(declared, f"$SRV.STATS.{name}")
+    names = ["native", "operations", "add", "geo_near", "geo_near_2", "native_2"]
+    assert [endpoint["name"] for endpoint in info["endpoints"]] == names
+    assert [endpoint["name"] for endpoint in stats["endpoints"]] == names
+    assert all(map(NAME.fullmatch, names))
+    assert info["endpoints"][2] == {
+        "name": "add",
+        "subject": f"provider.{lattice}.{name}.add",
+        "queue_group": "q",
+        "metadata": {
+            "operation": "add",
+            "signature": "(a: int, b: int = 2) -> int",
+            "description": "Add two numbers.",
+        },
+    }
+    assert info["endpoints"][3]["subject"] == f"provider.{lattice}.{name}.geo.near"
+    for endpoint in stats["endpoints"]:
+        assert set(endpoint) == {
+            *("name", "subject", "queue_group", "num_requests", "num_errors", "last_error"),
+            *("processing_time", "average_processing_time", "data"),
+        }
+
+
+async def test_each_operation_has_numbers_of_its_own(start_provider):
+    provider = start_provider(OPERATIONS)
+    subject = f"$SRV.STATS.{provider.address['name']}"
+    async with provider.connect() as python:
+        for _ in range(2):
+            assert await python.call("py.add", {"a": 1}) == 3
+        with pytest.raises(Exception, match="valid integer"):
+            await python.call("add", {"a": "1"})
+        assert await python.call_bytes("geo.near", b"\x61x") == b"\x61x"
+        assert await python.call("geo.near", "x") == "x"
+        assert await python.call("geo.near", "x") == "x"
+    endpoints = {entry["name"]: entry for entry in (await ask_one(provider, subject))["endpoints"]}
+    add, near, other = (endpoints[name] for name in ("add", "geo_near", "geo_near_2"))
+    assert (add["num_requests"], add["num_errors"]) == (3, 1)
+    assert add["last_error"] == "422:invalid_argument: a: Input should be a valid integer"
+    assert add["average_processing_time"] == add["processing_time"] // 3 > 0
+    assert (near["num_requests"], near["num_errors"], near["last_error"]) == (3, 0, "")
+    assert (other["num_requests"], other["processing_time"]) == (0, 0)
+    # All these calls came in at the general doors, too.
+    assert endpoints["native"]["num_requests"] == 5
+    assert endpoints["operations"]["num_requests"] == 1
+    cache = endpoints["native"]["data"]["cache"]
+    assert (cache["hits"], cache["misses"], cache["entries"]) == (2, 1, 1)
+    # A reload changes nothing about the past.
+    async with provider.connect() as python:
+        await python.reload()
+        assert await python.call("no subject") == 1
+    again = {entry["name"]: entry for entry in (await ask_one(provider, subject))["endpoints"]}
+    assert again["add"]["num_requests"] == 3
+    assert again["native"]["data"]["cache"]["entries"] == 0
+
+
+async def test_as_many_operations_are_told_of_as_the_server_carries(tmp_path):
+    from tests.conftest import NatsServer, _starting
+
+    config = tmp_path / "nats.conf"
+    config.write_text("max_payload: 65536\n")
+    server = NatsServer("-c", str(config))
+    start, started = _starting(tmp_path, server.url)
+    try:
+        provider = start(
+            """
+            from provider.dispatch import operation
+
+            def make(n):
+                def made(a: "x" * 300): ...
+                made.__doc__ = "\u00fc" * 300
+                return operation(name=f"op{n}" + "o" * 200)(made)
+
+            for n in range(100):
+                globals()[f"op{n}"] = make(n)
+            """
+        )
+        name = provider.address["name"]
+        for verb in ("INFO", "STATS"):
+            told = await ask_one(provider, f"$SRV.{verb}.{name}")
+            assert 5 < len(told["endpoints"]) < 100
+    finally:
+        for provider in started:
+            provider.close()
+        server.stop()
+
+
 async def test_what_the_nats_command_does_to_list_and_show_services(house):
     """`nats service ls`, `nats service info NAME` and `nats service stats NAME`, as they ask.
 
