@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from neotasker import embed
 
 import provider.dispatch
 from provider.errors import (
@@ -210,10 +211,12 @@ def test_nothing_of_it_stays(folder, monkeypatch):
     standing = object()
     monkeypatch.setitem(sys.modules, "dispatch", standing)
     before = (list(sys.path), list(sys.meta_path), provider.dispatch.find_context)
+    report = embed.report_result
     with in_process.load(folder / "dispatch.py") as shop:
         assert sys.modules["dispatch"] is shop.module
         assert "prices" in sys.modules
     assert (sys.path, sys.meta_path, provider.dispatch.find_context) == before
+    assert embed.report_result is report
     assert sys.modules["dispatch"] is standing
     assert "prices" not in sys.modules
     assert list(folder.rglob("__pycache__")) == []
@@ -261,6 +264,126 @@ def test_a_module_starts_up_and_shuts_down(tmp_path):
         assert loaded.call("done") == ["begun"]
         done = loaded.module.DONE
     assert done == ["begun", "ended"]
+
+
+STREAMS = """
+    import asyncio
+    import contextvars
+
+    from provider.dispatch import context, operation
+
+    CLOSED = []
+
+    @operation
+    async def waits(n: int):
+        await asyncio.sleep(0)
+        return [n, context().operation]
+
+    @operation
+    def counts(to: int):
+        try:
+            for number in range(to):
+                yield [number, context().operation]
+        finally:
+            CLOSED.append([to, context().operation])
+
+    @operation
+    async def counts_slowly(to: int):
+        try:
+            for number in range(to):
+                await asyncio.sleep(0)
+                yield [number, context().operation]
+        finally:
+            CLOSED.append([to, context().operation])
+
+    @operation
+    async def returns_one(to: int):
+        return counts(to)
+
+    @operation
+    def breaks(how: str):
+        yield 1
+        if how == "raised":
+            raise ValueError("no good")
+        if how == "stopped":
+            raise KeyboardInterrupt
+        yield {1}
+"""
+
+
+def test_the_loop_ends_with_the_last_module(tmp_path):
+    program = write(tmp_path / "dispatch.py", STREAMS)
+    with in_process.load(program) as loaded:
+        assert loaded.call("waits", 1) == [1, "waits"]
+        assert "provider-loop" in {thread.name for thread in threading.enumerate()}
+    assert "provider-loop" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory):
+    program = write(tmp_path_factory.mktemp("streams") / "dispatch.py", STREAMS)
+    with in_process.load(program) as streams:
+        yield streams
+
+
+def test_coroutines_and_generators_are_finished(streams):
+    assert streams.call("x.waits", 5) == [5, "x.waits"]
+    for name in ("counts", "counts_slowly", "returns_one"):
+        assert streams.call(name, 2) == [[0, name], [1, name]]
+
+
+async def test_coroutines_are_finished_where_a_loop_runs_too(streams):
+    assert streams.call("waits", 5) == [5, "waits"]
+    assert len(list(streams.stream("counts_slowly", 5))) == 5
+
+
+def test_a_stream_gives_one_item_after_the_other(streams):
+    for name in ("counts", "counts_slowly", "returns_one"):
+        items = streams.stream(name, 3)
+        assert next(items) == [0, name]
+        # Another call in between has a context of its own.
+        assert streams.call("waits", 1) == [1, "waits"]
+        assert list(items) == [[1, name], [2, name]]
+    assert list(streams.stream("waits", 5)) == [[5, "waits"]]
+
+
+def test_who_wants_no_more_closes_the_generator(streams):
+    for name in ("counts", "counts_slowly"):
+        streams.module.CLOSED.clear()
+        items = streams.stream(name, 7)
+        next(items)
+        assert streams.module.CLOSED == []
+        items.close()
+        assert streams.module.CLOSED == [[7, name]]
+
+
+def test_a_stream_ends_with_the_error_a_caller_gets(streams):
+    items = streams.stream("breaks", "raised")
+    assert next(items) == 1
+    with pytest.raises(HandlerError, match="no good") as raised:
+        next(items)
+    assert raised.value.type == "ValueError"
+    assert 'raise ValueError("no good")' in raised.value.__notes__[0]
+    with pytest.raises(BadResult):
+        list(streams.stream("breaks", "set"))
+    with pytest.raises(KeyboardInterrupt):
+        list(streams.stream("breaks", "stopped"))
+    with pytest.raises(InvalidArgument):
+        next(streams.stream("breaks", 5))
+    with pytest.raises(UnknownOperation):
+        next(streams.stream("nothing"))
+
+
+def test_two_modules_may_be_loaded_at_once(streams, shop):
+    assert shop.call("asked") == "asked"
+    assert streams.call("waits", 1) == [1, "waits"]
+    assert shop.call("x.asked") == "x.asked"
+    # The loop of the one goes on when the other is gone.
+    loop = {thread for thread in threading.enumerate() if thread.name == "provider-loop"}
+    with in_process.load(streams.module.__file__) as third:
+        assert third.call("waits", 1) == [1, "waits"]
+    assert loop
+    assert loop <= set(threading.enumerate())
 
 
 def test_a_call_may_be_made_from_any_thread(folder):

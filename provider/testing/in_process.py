@@ -16,7 +16,8 @@ import math
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from neotasker import embed
 
@@ -27,12 +28,16 @@ from provider.wire.about import trace_of, write_about
 from provider.wire.envelope import check_operation
 from provider.wire.frames import Encoding, FrameReader, FrameType, call_frame, frame
 from provider.wire.values import Limits, Values
+from provider.worker.faults import as_handler_error
 from provider.worker.loader import LoadError, Program
+from provider.worker.loops import the_loop
 from provider.worker.runner import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
     from types import ModuleType
+
+    from provider.worker.runner import Frame
 
 
 class InProcess:
@@ -51,9 +56,10 @@ class InProcess:
         self.module = module
         self._program = program
         self._values = Values(limits or Limits())
+        report = embed.report_result
         self._runner = Runner(program, self._values, _nobody_waits)
+        embed.report_result = report  # answers are taken where they are made
         self._number = 0
-        provider.dispatch.find_context = self._runner.context
 
     @property
     def operations(self) -> list[str]:
@@ -84,6 +90,62 @@ class InProcess:
             TypeError: the argument cannot travel; the text names the path inside it.
         """
         __tracebackhide__ = True  # pytest shows the line of the test instead
+        asked = self._asked(operation, argument, timeout, headers or {}, caller)
+        with self._at_hand(asked):
+            answer = self._runner.outcome(asked.number, asked.encoding, asked.name, asked.payload)
+        return self._result(answer)
+
+    def stream(
+        self,
+        operation: str,
+        argument: Any = ABSENT,
+        *,
+        timeout: float = math.inf,
+        headers: Mapping[str, str] | None = None,
+        caller: str = "",
+    ) -> Iterator[Any]:
+        """Call an operation and yield what it gives, item by item, as a client's stream does.
+
+        The generator runs on when the next item is asked for, and is closed when this one is.
+        Arguments and errors as with `call`.
+        """
+        __tracebackhide__ = True
+        asked = self._asked(operation, argument, timeout, headers or {}, caller)
+        items = None
+        try:
+            with self._at_hand(asked):
+                result = self._runner.called(asked.encoding, asked.name, asked.payload)
+                if isinstance(result, CoroutineType):
+                    result = the_loop.run(result, asked.frames)
+            items = _items_of(result, asked.frames)
+            while True:
+                with self._at_hand(asked):
+                    try:
+                        item = next(items)
+                    except StopIteration:
+                        return
+                    data = self._runner.item(item, Encoding.CBOR)
+                yield self._values.decode(data)
+        except CallError as error:
+            self._result(self._runner.error_frame(asked.number, error))
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001  as the worker does
+            answer = self._runner.error_frame(asked.number, as_handler_error(error))
+            self._result(answer)
+        finally:
+            if items is not None:
+                with self._at_hand(asked):
+                    items.close()
+
+    def _asked(
+        self,
+        operation: str,
+        argument: Any,
+        timeout: float,
+        headers: Mapping[str, str],
+        caller: str,
+    ) -> _Asked:
         encoding, payload = Encoding.ABSENT, b""
         if argument is not ABSENT:
             try:
@@ -94,15 +156,21 @@ class InProcess:
         self._number += 1
         number, deadline = self._number, time.monotonic() + timeout
         call = call_frame(number, name, payload, encoding, deadline)
-        about = frame(FrameType.ABOUT, number, write_about(trace_of(headers or {}), caller))
+        about = frame(FrameType.ABOUT, number, write_about(trace_of(headers), caller))
+        told, called = FrameReader().feed(about + call)
+        return _Asked(number, encoding, name, payload, (called, told))
+
+    @contextlib.contextmanager
+    def _at_hand(self, asked: _Asked) -> Iterator[None]:
+        """While this lasts, the call is the one whose context user code finds."""
         runner = self._runner
-        before = runner.about, runner.current
-        runner.about, runner.current = FrameReader().feed(about + call)
+        before = runner.current, runner.about, provider.dispatch.find_context
+        runner.current, runner.about = asked.frames
+        provider.dispatch.find_context = runner.context
         try:
-            answer = runner.outcome(number, encoding, name, payload)
+            yield
         finally:
-            runner.about, runner.current = before
-        return self._result(answer)
+            runner.current, runner.about, provider.dispatch.find_context = before
 
     def _result(self, answer: bytes) -> Any:
         __tracebackhide__ = True
@@ -114,7 +182,21 @@ class InProcess:
             raise KeyboardInterrupt  # of whoever runs the tests
         if error.traceback:
             error.add_note(error.traceback)
-        raise error
+        raise error from None
+
+
+class _Asked(NamedTuple):
+    """A call as it comes out of its frame, and the frames: of the call, of what is known of it."""
+
+    number: int
+    encoding: int
+    name: bytes
+    payload: bytes
+    frames: tuple[Frame, Frame]
+
+
+_loaded: list[Program] = []
+"""Programs in this process; they share the event loop."""
 
 
 @contextlib.contextmanager
@@ -131,9 +213,9 @@ def load(program: str | os.PathLike[str], *, limits: Limits | None = None) -> It
         LoadError: it cannot be loaded; the text is what a provider would say.
     """
     modules, path, finders = dict(sys.modules), list(sys.path), list(sys.meta_path)
-    find_context, report = provider.dispatch.find_context, embed.report_result
     file = os.path.abspath(program)
     loaded = Program(None, file)
+    _loaded.append(loaded)
     try:
         loaded.load()
         yield InProcess(loaded, _module_of(loaded, file), limits)
@@ -143,7 +225,9 @@ def load(program: str | os.PathLike[str], *, limits: Limits | None = None) -> It
         raise
     finally:
         loaded.leave()
-        provider.dispatch.find_context, embed.report_result = find_context, report
+        _loaded.remove(loaded)
+        if not _loaded:
+            the_loop.close()
         sys.meta_path[:] = [finder for finder in sys.meta_path if finder in finders]
         sys.path[:] = [place for place in sys.path if place in path]
         for name in loaded.folders.tracked:
@@ -156,6 +240,35 @@ def _module_of(program: Program, path: str) -> ModuleType:
     files = {path, os.path.join(path, "__init__.py")}
     tracked = program.folders.tracked
     return next(sys.modules[name] for name in tracked if tracked[name].path in files)
+
+
+def _items_of(result: Any, call: tuple[Frame, Frame]) -> Generator[Any, None, None]:
+    """What a call that asked for a stream is given: the items, or the one result."""
+    if isinstance(result, AsyncGeneratorType):
+        yield from _pulled(result, call)
+    elif isinstance(result, GeneratorType):
+        yield from result
+    else:
+        yield result
+
+
+def _pulled(
+    items: AsyncGeneratorType[Any, None], call: tuple[Frame, Frame]
+) -> Generator[Any, None, None]:
+    """The items of an async generator, which runs on the loop."""
+    end = object()
+
+    async def step() -> Any:
+        return await anext(items, end)
+
+    async def close() -> None:
+        await items.aclose()
+
+    try:
+        while (item := the_loop.run(step(), call)) is not end:
+            yield item
+    finally:
+        the_loop.run(close(), call)
 
 
 def _nobody_waits(_answer: bytes) -> None:
