@@ -29,6 +29,8 @@ __all__ = [
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
+MOST_IN_BATCH = 256
+"""Calls a worker is handed ahead; a batch has no more."""
 MARK = "__provider_operation__"
 """The attribute in which `operation` notes what a function is declared as."""
 HOOK_MARK = "__provider_hook__"
@@ -133,8 +135,8 @@ def _declaration(
         raise ValueError(f"{whole!r:.100} makes no name of an operation: 1 to 256 printable bytes")
     if whole in RESERVED_NAMES:
         raise ValueError(f"{whole!r} is answered by the provider itself; choose another name")
-    if batch is not None and not 1 <= batch <= 10_000:
-        raise ValueError(f"batch={batch} is not between 1 and 10000")
+    if batch is not None and not 1 <= batch <= MOST_IN_BATCH:
+        raise ValueError(f"batch={batch} is not between 1 and {MOST_IN_BATCH}")
     if not 0 <= declared.wait <= 60:
         raise ValueError(f"wait={wait} is not between 0 and 60 seconds")
     if wait and not batch:

@@ -87,6 +87,8 @@ class Catalogue:
 
     def __init__(self) -> None:
         self.all: list[Declared] = []
+        self.batched = False
+        """Whether any of them takes several calls at once."""
         self.cached = False
         """Whether the result of any of them answers again."""
         self._numbers: dict[str, Numbers] = {}
@@ -107,6 +109,7 @@ class Catalogue:
         entries = told.get("operations")
         entries = entries[:MOST_OPERATIONS] if isinstance(entries, list) else []
         self.all = [declared for entry in entries if (declared := self._declared(entry))]
+        self.batched = any(declared.batch for declared in self.all)
         self.cached = any(declared.cache and not declared.streams for declared in self.all)
         self._by_name = {declared.name: declared for declared in self.all if not declared.free}
         self._free = {declared.name: declared for declared in self.all if declared.free}

@@ -66,6 +66,8 @@ class Binding:
                 self._values.append(parameter)
         if batched and (len(self._values) != 1 or self._rest):
             raise BindingError("with batch, it needs one parameter, which takes the list")
+        if batched and self._context:
+            raise BindingError("with batch, it has many callers and can take no context")
         self._converters: dict[str, Callable[[Any], Any]] = {}
         self.unchecked: dict[str, str] = {}
         """Why values are left alone, by name of the parameter."""

@@ -82,6 +82,17 @@ class Incoming:
         if self._glance(0):
             self._take()
 
+    def soon(self, seconds: float) -> list[Frame]:
+        """The frames that come first within this time; none when none do.
+
+        Raises:
+            HostGone, FrameError: as `receive`.
+        """
+        if not self._later and self._glance(seconds * 1000):
+            self._take()
+        frames, self._later = self._later, []
+        return frames
+
     def until(self, ready: Callable[[], bool]) -> None:
         """Heed what comes until this is so; asked again after each frame and each `ring`.
 

@@ -117,6 +117,8 @@ class Operations:
         instances: Iterable[Any] = (),
     ) -> None:
         self.all = found
+        self.batched = any(operation.declaration.batch for operation in found)
+        """Whether any of them takes several calls at once."""
         self.instances = list(instances)
         self._otherwise = otherwise
         self._by_name: dict[str, Operation] = {}
@@ -184,10 +186,18 @@ def collect(module: types.ModuleType) -> Operations | None:
             if marked:
                 instance = _made(value)
                 instances.append(instance)
-                found += [Operation(declared, getattr(instance, name)) for name, declared in marked]
+                found += [_of(declared, getattr(instance, name)) for name, declared in marked]
         elif isinstance(declared := _declaration_of(value), Declaration):
-            found.append(Operation(declared, value))
+            found.append(_of(declared, value))
     return Operations(found, getattr(module, "handle", None), instances) if found else None
+
+
+def _of(declared: Declaration, function: Callable[..., Any]) -> Operation:
+    if not declared.batch:
+        return Operation(declared, function)
+    from provider.worker.batches import BatchedOperation
+
+    return BatchedOperation(declared, function)
 
 
 def _declaration_of(value: Any) -> Declaration | None:

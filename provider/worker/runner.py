@@ -272,16 +272,10 @@ class Runner:
         Raises:
             CallError: what the caller is told, whatever was raised.
         """
+        argument = self.argument(encoding, payload)
         try:
             command = operation.decode("utf-8")
-            argument = None
-            if encoding == _CBOR:
-                argument = self._values.decode(payload)
-            elif encoding == _JSON:
-                argument = json_form.decode(payload, self._values)
-        except CallError:
-            raise
-        except Exception as error:  # noqa: BLE001  whatever the bytes did, the caller is told
+        except UnicodeDecodeError as error:
             raise BadRequest(f"the request cannot be read: {shown(error, 200)}") from None
         try:
             return self._program.call(command, argument, encoding in _PRESENT)
@@ -290,8 +284,25 @@ class Runner:
         except BaseException as error:  # noqa: BLE001  the rule of this file
             raise as_handler_error(error) from None
 
+    def argument(self, encoding: int, payload: bytes) -> Any:
+        """What a caller sent, None for nothing.
+
+        Raises:
+            CallError: it cannot be read.
+        """
+        try:
+            if encoding == _CBOR:
+                return self._values.decode(payload)
+            if encoding == _JSON:
+                return json_form.decode(payload, self._values)
+        except CallError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever the bytes did, the caller is told
+            raise BadRequest(f"the request cannot be read: {shown(error, 200)}") from None
+        return None
+
     def item(self, value: Any, encoding: int) -> bytes:
-        """The bytes of one item of a stream.
+        """The bytes of one item of a stream, or of one result of a batch.
 
         Raises:
             CallError: it cannot travel.

@@ -44,6 +44,9 @@ from provider.worker.streams import LATE, Streams
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from provider.worker.batches import Batch
+    from provider.worker.operations import Operations
+
 SLOW = 0.0005
 """Seconds from which a call, or the holding of an answer, counts as long."""
 QUICK_NAMES = 4096
@@ -161,9 +164,12 @@ class _Serving:
         runner = self._runner
         if runner is None:
             return next(frames, None)
+        operations = self._program.operations
+        if operations is not None and operations.batched:
+            return self._run_batching(runner, operations, frames)
         if runner.overlapping:
             return self._run_overlapping(runner, frames)
-        return runner.together(functools.partial(self._run_alone, runner, frames))
+        return self._run_alone_together(runner, frames)
 
     def _run_alone(self, runner: Runner, frames: Iterator[Frame]) -> Frame | None:
         # The way of every call in the default mode. All it needs is at hand, and around the user's
@@ -228,6 +234,52 @@ class _Serving:
             else:
                 self._finish_overlapping(runner.error_frame(number, CallTimeout(LATE)))
         return None
+
+    def _run_batching(
+        self, runner: Runner, operations: Operations, frames: Iterator[Frame]
+    ) -> Frame | None:
+        """As the others, where some calls are run together."""
+        from provider.worker.batches import Batch, Gathering
+
+        alone = self._run_overlapping if runner.overlapping else self._run_alone_together
+        gathering = Gathering(frames, operations.find, self._incoming, self._answers.flush)
+        for each in gathering:
+            if isinstance(each, Batch):
+                self._run_batch(runner, each)
+            elif (other := alone(runner, iter((each,)))) is not None:
+                gathering.give_back()
+                return other
+        return None
+
+    def _run_alone_together(self, runner: Runner, frames: Iterator[Frame]) -> Frame | None:
+        return runner.together(functools.partial(self._run_alone, runner, frames))
+
+    def _run_batch(self, runner: Runner, batch: Batch) -> None:
+        runner.current = NO_CALL
+        work = functools.partial(batch.run, runner)
+        if runner.overlapping:
+            if self._streams.running:
+                self._incoming.until(lambda: runner.has_room)
+            runner.wait_for_room()
+            batch.begin(self._progress.begin)
+            runner.run_beside(batch.first, lambda: self._finish_overlapping(b"".join(work())))
+            return
+        if batch.name not in self._quick:
+            self._answers.flush()
+        batch.begin(self._progress.begin)
+        began = monotonic()
+        answers = runner.together(work)
+        if self._forked:
+            os._exit(0)  # a child that user code forked, and that came back here
+        self.prints.end(batch.last)
+        for answer in answers:
+            self._answers.hold(answer)
+        if monotonic() - began > SLOW:
+            self._quick.discard(batch.name)
+            self._report_new_files()
+            self._answers.flush()
+        elif len(self._quick) < QUICK_NAMES:
+            self._quick.add(batch.name)
 
     def _run_stream(self, runner: Runner, other: Frame, frames: Iterator[Frame]) -> None:
         """Run a call that asked for a stream; in the default mode no other frame is looked at."""
