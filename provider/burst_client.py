@@ -102,6 +102,13 @@ class BurstClient(Client):
         if self._flush_queue is not None and self._flush_queue.empty():
             self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
 
+    @property
+    def backlog(self) -> int:
+        """Bytes that were posted and have not left yet."""
+        writer = getattr(self._transport, "_io_writer", None)
+        written = 0 if writer is None else writer.transport.get_write_buffer_size()
+        return int(self._pending_data_size + written)
+
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
     ) -> None:
@@ -121,6 +128,11 @@ class BurstClient(Client):
 def pub(subject: bytes, data: bytes) -> bytes:
     """The command that publishes a message."""
     return b"PUB %b %d\r\n%b\r\n" % (subject, len(data), data)
+
+
+def pub_asking(subject: bytes, reply: bytes, data: bytes) -> bytes:
+    """The command that publishes a message with a reply subject."""
+    return b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(data), data)
 
 
 def hpub(subject: bytes, data: bytes, headers: dict[str, str]) -> bytes:

@@ -26,12 +26,14 @@ from nats.aio.client import Client as NatsClient
 from provider import connection
 from provider.errors import BadRequest, BadResult, CallError, CallTimeout, TooLarge, Unavailable
 from provider.servers import parse_servers
+from provider.streaming import streamed_answer
 from provider.wire.address import Address, is_subject
 from provider.wire.envelope import check_operation, read_answer, write_request
+from provider.wire.streamed import StreamReader
 from provider.wire.values import Limits, Values
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator
 
     from nats.aio.msg import Msg
 
@@ -53,6 +55,8 @@ class _Absent:
 
 ABSENT: Final[Any] = _Absent()
 """Stands for no argument at all, which is not the same as None."""
+_END: Final[Any] = object()
+"""Stands where a stream has no item any more."""
 
 
 class NoProvider(Unavailable):
@@ -108,20 +112,57 @@ class Python:
             TypeError: the argument cannot travel; the text names the path inside it.
         """
         seconds = self._timeout if timeout is None else timeout
-        payload = None
-        if argument is not ABSENT:
-            try:
-                payload = self._arguments.encode(argument)
-            except BadResult as error:
-                raise TypeError(error.message.replace("the result", "the argument", 1)) from None
         request = write_request(
             operation,
-            payload,
+            self._encoded(argument),
             timeout_ms=_milliseconds(seconds),
             request_id=request_id,
         )
         message = await self._request(self._address.rpc, request, seconds)
         return read_answer(message.data, self._answers)
+
+    async def stream(
+        self,
+        operation: str,
+        argument: Any = ABSENT,
+        *,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """Call an operation and yield the items of its result as they come.
+
+        The function runs no further ahead than a window of items (docs/protocol.md, Streams). To
+        leave early is to stop it: `contextlib.aclosing`, or `aclose` of what this returns, does so
+        at once. A result that is no stream is its only item.
+
+        Args:
+            operation: as `call`.
+            argument: as `call`.
+            timeout: seconds until the stream fails, from now to its last item.
+            request_id: as `call`.
+
+        Raises:
+            CallError: as `call`; items may have come before.
+            TypeError: as `call`.
+        """
+        seconds = self._timeout if timeout is None else timeout
+        request = write_request(
+            operation,
+            self._encoded(argument),
+            timeout_ms=_milliseconds(seconds),
+            request_id=request_id,
+            stream=True,
+        )
+        patience = seconds + LATER if seconds else math.inf
+        parts = streamed_answer(
+            self._client, self._address.rpc, request, patience, StreamReader(self._answers)
+        )
+        try:
+            async with contextlib.aclosing(parts):
+                async for item in parts:
+                    yield item
+        except nats.errors.NoRespondersError:
+            raise _nobody(self._address.rpc) from None
 
     async def call_bytes(
         self,
@@ -255,6 +296,14 @@ class Python:
                 f"nobody obeys {subject}; was the provider started with --admin?"
             ) from None
 
+    def _encoded(self, argument: Any) -> bytes | None:
+        if argument is ABSENT:
+            return None
+        try:
+            return self._arguments.encode(argument)
+        except BadResult as error:
+            raise TypeError(error.message.replace("the result", "the argument", 1)) from None
+
     async def _answers_to(self, subject: str, seconds: float) -> AsyncGenerator[Msg, None]:
         """Everything that is answered within this time."""
         inbox = self._client.new_inbox()
@@ -268,7 +317,7 @@ class Python:
                 except nats.errors.TimeoutError:
                     return
                 if message.headers and message.headers.get("Status") == "503":
-                    raise NoProvider(f"no provider listens on {subject}; is it running?")
+                    raise _nobody(subject)
                 yield message
         finally:
             await subscription.unsubscribe()
@@ -332,7 +381,7 @@ async def request_answer(
             headers=headers,
         )
     except nats.errors.NoRespondersError:
-        raise NoProvider(f"no provider listens on {subject}; is it running?") from None
+        raise _nobody(subject) from None
     except nats.errors.TimeoutError:
         raise CallTimeout(f"no answer on {subject} within {seconds:g} s") from None
     except (nats.errors.Error, ValueError) as error:
@@ -417,6 +466,25 @@ class PythonSync:
             self._python.call(operation, argument, timeout=timeout, request_id=request_id)
         )
 
+    def stream(
+        self,
+        operation: str,
+        argument: Any = ABSENT,
+        *,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> Generator[Any, None, None]:
+        """As `Python.stream`; `close` of what this returns stops the function."""
+        items = self._python.stream(operation, argument, timeout=timeout, request_id=request_id)
+        try:
+            while True:
+                item = self._wait(anext(items, _END))
+                if item is _END:
+                    return
+                yield item
+        finally:
+            self._wait(items.aclose())
+
     def call_bytes(
         self,
         operation: str,
@@ -454,8 +522,11 @@ class PythonSync:
         """As `Python.admin`."""
         return self._wait(self._python.admin(command, timeout=timeout, expect=expect))
 
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+    def _wait(self, work: Awaitable[T]) -> T:
+        async def waited() -> T:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(waited(), self._loop).result()
 
 
 @contextlib.contextmanager
@@ -492,6 +563,10 @@ def connect_sync(
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def _nobody(subject: str) -> NoProvider:
+    return NoProvider(f"no provider listens on {subject}; is it running?")
 
 
 def _milliseconds(seconds: float) -> int | None:

@@ -5,6 +5,7 @@ The rule of this file: what is printed on standard output is the answer and noth
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from pathlib import Path
@@ -66,6 +67,12 @@ def call(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole answer, error or not, as one JSON line.")
     ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream", help="Print each item of the result on a line, as it comes; Ctrl-C stops."
+        ),
+    ] = False,
     wasmbus: Annotated[
         bool,
         typer.Option(
@@ -83,18 +90,31 @@ def call(
     provider call py.factorial 10
     provider call py.hello '"Alice"' --raw
     provider call py.factorial @argument.json --timeout 500ms
+    provider call py.count 3 --stream
     provider call py.factorial 10 --wasmbus --cluster-seed cluster.nk
     ```
     """
     seconds = duration(timeout)
     given, value = _argument(argument, cbor=cbor)
+    if stream and wasmbus:
+        fail("signed calls are answered at once; leave out --stream or --wasmbus", ExitCode.USAGE)
+    arguments = (operation, value) if given else (operation,)
 
     async def work(python: Python | Wasmbus) -> Any:
-        if not given:
-            return await python.call(operation, timeout=seconds)
-        return await python.call(operation, value, timeout=seconds)
+        return await python.call(*arguments, timeout=seconds)
+
+    async def show(python: Python) -> None:
+        async with contextlib.aclosing(python.stream(*arguments, timeout=seconds)) as items:
+            async for item in items:
+                if raw:
+                    _print_raw(item, cbor=cbor)
+                else:
+                    typer.echo(json_line({"chunk": item} if as_json else item))
 
     try:
+        if stream:
+            with_provider(settings, show)
+            return
         if wasmbus:
             result = with_wasmbus(settings, _signer(settings), work)
         else:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import contextlib
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cbor2
 import nats.errors
 
 from provider.burst_client import BurstClient, hpub, pub
+from provider.doors.nats_streams import NatsStreams
 from provider.doors.subscriptions import PATIENCE, settle
 from provider.errors import BadRequest, BadResult, CallError, TooLarge, Unauthorized, clip
 from provider.host.call import Call
@@ -34,6 +35,12 @@ from provider.wire.envelope import (
     result_answer,
 )
 from provider.wire.frames import Encoding
+from provider.wire.streamed import (
+    chunk_answer,
+    chunk_answer_json,
+    end_answer,
+    end_answer_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +54,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_HEADER = "Provider-Timeout-Ms"
 ID_HEADER = "Provider-Request-Id"
+STREAM_HEADER, FLOW_HEADER = "Provider-Stream", "Provider-Flow"
 _CONTENT_TYPE = "Content-Type"
 _JSON = "application/json"
 _CBOR_TYPES = frozenset({"application/cbor", "application/octet-stream"})
@@ -124,6 +132,7 @@ class NatsDoor:
         self._prefix = len(address.operations) + 1
         self.native = Endpoint("native", address.rpc, RPC_QUEUE)
         self.by_subject = Endpoint("operations", f"{address.operations}.>", SERVICE_QUEUE)
+        self.streams = NatsStreams(client, path, self)
         self._subscriptions: list[Subscription] = []
         self._burst = path.burst
         self._out: list[bytes] = []
@@ -142,6 +151,7 @@ class NatsDoor:
     async def open(self) -> None:
         """Subscribe. When this returns, calls arrive."""
         self._path.burst.at_end(self._send)
+        await self.streams.open()
         plain = self.take_signed is None and self._unsigned
         for endpoint, take in (
             (self.native, self._take_native if plain else self._take_either),
@@ -202,7 +212,7 @@ class NatsDoor:
             self._take_native(subject, reply, data, headers)
         else:
             self.native.requests += 1
-            self._refuse_unsigned(_Asked(reply, self.native, error_answer, monotonic()))
+            self._refuse_unsigned(Asked(reply, self.native, error_answer, monotonic()))
 
     def _take_if_allowed(
         self, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
@@ -211,10 +221,10 @@ class NatsDoor:
             self._take_by_subject(subject, reply, data, headers)
         else:
             self.by_subject.requests += 1
-            self._refuse_unsigned(_Asked(reply, self.by_subject, error_answer, monotonic()))
+            self._refuse_unsigned(Asked(reply, self.by_subject, error_answer, monotonic()))
 
-    def _refuse_unsigned(self, asked: _Asked) -> None:
-        self._answer_error(
+    def _refuse_unsigned(self, asked: Asked) -> None:
+        self.answer_error(
             asked, Unauthorized("calls have to be signed here (PROVIDER_STRICT); see --wasmbus")
         )
 
@@ -226,9 +236,7 @@ class NatsDoor:
         path = self._path
         try:
             self.check_size(data)
-            operation, payload, request_id, timeout_ms, stream, _flow = self._reader.read(data)
-            if stream:
-                raise BadRequest("streamed answers are not offered; leave stream out")
+            operation, payload, request_id, timeout_ms, stream, flow = self._reader.read(data)
             if timeout_ms is not None:
                 deadline = path.deadline(timeout_ms / 1000, now)
             elif headers:
@@ -236,13 +244,26 @@ class NatsDoor:
             else:
                 deadline = now + path.patience
         except CallError as error:
-            self._answer_error(_Asked(reply, self.native, error_answer, now), error)
+            self.answer_error(Asked(reply, self.native, error_answer, now), error)
             return
         if payload is None:
             payload, encoding = b"", _ABSENT
         else:
             encoding = _CBOR
         about = write_about(trace_of(headers)) if headers else b""
+        if stream:
+            self._stream_natively(
+                reply,
+                request_id,
+                operation,
+                payload,
+                encoding,
+                deadline,
+                flow=flow,
+                received=now,
+                about=about,
+            )
+            return
         context: bytes | tuple[bytes, bytes] = reply
         name, answer = "", self._answer_shortly
         if request_id:
@@ -259,7 +280,7 @@ class NatsDoor:
         content_type = _header(headers, _CONTENT_TYPE) or ""
         content_type = content_type.partition(";")[0].strip().lower()
         is_json = content_type == _JSON
-        asked = _Asked(reply, self.by_subject, error_answer_json if is_json else error_answer, now)
+        asked = Asked(reply, self.by_subject, error_answer_json if is_json else error_answer, now)
         try:
             self.check_size(data)
             if content_type and not is_json and content_type not in _CBOR_TYPES:
@@ -269,8 +290,12 @@ class NatsDoor:
                 )
             operation = check_operation(subject.decode("utf-8", "replace")[self._prefix :])
             deadline = self._path.deadline(_timeout(headers), now)
+            streams = _truth(headers, STREAM_HEADER, otherwise=False)
+            flow = _truth(headers, FLOW_HEADER, otherwise=True)
+            if streams:
+                _need_reply(reply)
         except CallError as error:
-            self._answer_error(asked, error)
+            self.answer_error(asked, error)
             return
         if is_json:
             encoding = Encoding.JSON if data else Encoding.JSON_ABSENT
@@ -278,8 +303,50 @@ class NatsDoor:
             encoding = Encoding.CBOR if data else Encoding.ABSENT
         name = (_header(headers, ID_HEADER) or "")[:MAX_ID]
         answer, about = self._answer_by_subject, write_about(trace_of(headers))
+        if streams:
+            wrap, end = (
+                (chunk_answer_json, end_answer_json) if is_json else (chunk_answer, end_answer)
+            )
+            self.streams.submit(
+                asked,
+                wrap,
+                end,
+                operation,
+                data,
+                encoding,
+                deadline,
+                flow=flow,
+                id=name,
+                received=now,
+                about=about,
+            )
+            return
         self._path.submit(
             Call(operation, data, encoding, deadline, answer, asked, name, now, about)
+        )
+
+    def _stream_natively(
+        self, reply: bytes, request_id: bytes, *arguments: Any, flow: bool, **more: Any
+    ) -> None:
+        asked = Asked(
+            reply,
+            self.native,
+            lambda error: error_answer(error, request_id),
+            more["received"],
+        )
+        try:
+            _need_reply(reply)
+        except BadRequest as error:
+            self.answer_error(asked, error)
+            return
+        self.streams.submit(
+            asked,
+            lambda chunk, number: chunk_answer(chunk, number, request_id),
+            lambda count: end_answer(count, request_id),
+            *arguments,
+            flow=flow,
+            id=_text_of(request_id) if request_id else "",
+            **more,
         )
 
     # --- out -------------------------------------------------------------------------------------
@@ -302,26 +369,26 @@ class NatsDoor:
         reply, request_id = call.context
         if result is None or error is not None:
             asked = self._asked(call, reply, request_id)
-            self._answer_error(asked, error or BadResult("the result is missing"))
+            self.answer_error(asked, error or BadResult("the result is missing"))
             return
         self._answer(self.native, call, reply, result_answer(result, request_id), None)
 
     def _answer_by_subject(self, call: Call, result: bytes | None, error: CallError | None) -> None:
-        asked: _Asked = call.context
+        asked: Asked = call.context
         if result is None or error is not None:
-            self._answer_error(asked, error or BadResult("the result is missing"))
+            self.answer_error(asked, error or BadResult("the result is missing"))
             return
         self._answer(self.by_subject, call, asked.reply, result, asked)
 
     def _answer(
-        self, endpoint: Endpoint, call: Call, reply: bytes, data: bytes, asked: _Asked | None
+        self, endpoint: Endpoint, call: Call, reply: bytes, data: bytes, asked: Asked | None
     ) -> None:
         size = len(data)
         if not self._out:
             self._begin()
         if size > self._most:
             asked = asked or self._asked(call, *call.context)
-            self._answer_error(asked, self._result_too_large(size))
+            self.answer_error(asked, self.result_too_large(size))
             return
         endpoint.seconds += monotonic() - call.received
         if reply:
@@ -329,15 +396,22 @@ class NatsDoor:
         else:
             self.unanswerable += 1
 
-    def _asked(self, call: Call, reply: bytes, request_id: bytes) -> _Asked:
-        return _Asked(
+    def _asked(self, call: Call, reply: bytes, request_id: bytes) -> Asked:
+        return Asked(
             reply,
             self.native,
             lambda error: error_answer(error, request_id),
             call.received,
         )
 
-    def _answer_error(self, asked: _Asked, error: CallError) -> None:
+    def room(self) -> int:
+        """Most bytes an answer of this burst may have."""
+        if not self._out:
+            self._begin()
+        return self._most
+
+    def answer_error(self, asked: Asked, error: CallError) -> None:
+        """Send an error, and count it."""
         endpoint = asked.endpoint
         endpoint.errors += 1
         if not self._tracebacks:
@@ -358,7 +432,8 @@ class NatsDoor:
         else:
             self.unanswerable += 1
 
-    def _result_too_large(self, size: int) -> TooLarge:
+    def result_too_large(self, size: int) -> TooLarge:
+        """What a caller is told whose answer would have so many bytes."""
         limit = self._client.max_payload
         if 0 < self._max_message < size:
             return TooLarge(
@@ -387,7 +462,7 @@ class NatsDoor:
             _log.error("answers_not_sent", answers=len(out), error=repr(error))
 
 
-class _Asked:
+class Asked:
     """What an error answer needs to find its way."""
 
     __slots__ = ("endpoint", "reply", "since", "write")
@@ -426,6 +501,20 @@ def _shortened(error: CallError, size: int, limit: int) -> CallError:
         retry_after_ms=error.retry_after_ms,
         code=error.code,
     )
+
+
+def _truth(headers: dict[str, str], name: str, *, otherwise: bool) -> bool:
+    text = _header(headers, name)
+    if text is None:
+        return otherwise
+    if text.lower() not in ("true", "false"):
+        raise BadRequest(f"{name} is {text!r:.50}; it must be true or false")
+    return text.lower() == "true"
+
+
+def _need_reply(reply: bytes) -> None:
+    if not reply:
+        raise BadRequest("a stream needs a reply subject; send a NATS request")
 
 
 def _timeout(headers: dict[str, str]) -> float | None:

@@ -7,9 +7,12 @@ answers it closes it first (`path.CallPath.finish`).
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from provider.wire.window import Window
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from provider.errors import CallError
@@ -37,6 +40,8 @@ class Call:
         about: what is known of it beside its argument, of `wire.about.write_about`.
     """
 
+    streams: ClassVar[bool] = False
+    """Whether the result is to come in chunks: it is a `StreamedCall`."""
     __slots__ = (
         "about",
         "answer",
@@ -81,3 +86,35 @@ class Call:
     def request_id(self) -> str:
         """What logs call it: the caller's id, or its number at its worker."""
         return self.id or f"#{self.number}"
+
+
+class StreamedCall(Call):
+    """A call whose result comes in chunks.
+
+    Its `answer` is called at the end with an empty result, or with one that is a chunk, too.
+
+    Args:
+        arguments: of `Call`.
+        on_chunk: called with this call, the bytes of each chunk, and its number from 0.
+        more: keyword arguments of `Call`.
+    """
+
+    __slots__ = ("guard", "on_chunk", "sent", "stall", "window")
+    streams = True
+
+    def __init__(
+        self,
+        *arguments: Any,
+        on_chunk: Callable[[StreamedCall, bytes, int], None],
+        **more: Any,
+    ) -> None:
+        super().__init__(*arguments, **more)
+        self.on_chunk = on_chunk
+        self.window = Window()
+        """What the caller has not taken yet."""
+        self.sent = 0
+        """Chunks that went to the door."""
+        self.stall: asyncio.TimerHandle | None = None
+        """Ends the stream unless credit comes."""
+        self.guard: asyncio.TimerHandle | None = None
+        """Ends the worker unless it stops the stream."""

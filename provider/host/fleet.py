@@ -33,7 +33,7 @@ from provider.wire.signature import Signature, signature
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from provider.host.call import Call
+    from provider.host.call import Call, StreamedCall
     from provider.host.contract import WorkerSetup
 
 AHEAD_CALLS = 256
@@ -73,6 +73,8 @@ class Fleet:
         self._watching = watching
         self._on_files = on_files
         self.finish: Callable[[Call, bytes | None, CallError | None], None]
+        self.on_chunk: Callable[[Call, bytes], None] = lambda _call, _chunk: None
+        """Called for each chunk of a streamed call."""
         self.on_renewed: Callable[[], None] = lambda: None
         """Called whenever another program serves, after the last answer of the old one."""
         self.broken: str | None = None
@@ -180,6 +182,16 @@ class Fleet:
         """Have the worker killed for this call unless its answer is on the way."""
         if self._link is not None:
             self._link.overdue(call)
+
+    def credit(self, call: Call, count: int) -> None:
+        """Tell the worker that the caller of a stream has taken so many chunks more."""
+        if self._link is not None:
+            self._link.credit(call, count)
+
+    def cancel(self, call: StreamedCall) -> None:
+        """Have the worker stop a stream, or not begin it."""
+        if self._link is not None:
+            self._link.cancel(call)
 
     def files_changed(self) -> None:
         """Told by the watcher: some file of the dispatch folders may have changed."""
@@ -336,6 +348,8 @@ class Fleet:
         self._files = sorted({*read, *programs})
         self.health.declared = bool(told.get("health"))
         self.catalogue.take(told)
+        if self._link is not None:
+            self._link.batches = self.catalogue.batched
         self._on_files(self._files)
 
     # --- life and death --------------------------------------------------------------------------
@@ -350,6 +364,7 @@ class Fleet:
             on_gone=self._gone,
             on_trouble=self.health.told,
             on_schemas=self.catalogue.told,
+            on_chunk=self.on_chunk,
         )
 
     def _renewed(self) -> None:
@@ -361,6 +376,7 @@ class Fleet:
         self._renewed()
         self._programs, self._seen = [], []
         self._note_files(loaded)
+        link.batches = self.catalogue.batched
         self._link = link
         self.broken = None
         self.reload_error = None

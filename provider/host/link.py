@@ -13,6 +13,7 @@ import asyncio
 import collections
 import contextlib
 import functools
+import math
 import os
 import signal
 import socket
@@ -40,7 +41,7 @@ from provider.wire.progress import Progress, new_memory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from provider.host.call import Call
+    from provider.host.call import Call, StreamedCall
     from provider.host.contract import WorkerSetup
 
 TAIL_LINES = 20
@@ -58,7 +59,12 @@ LEAVE_GRACE = 5.0
 OUTPUT_GRACE = 0.5
 """Seconds the output of a dead worker may still come in; its children may hold the pipe open."""
 
+STOP_GRACE = 1.0
+"""Least seconds a stream has to stop in, before its worker is killed."""
+
 _RESULT = int(FrameType.RESULT)
+_CALL, _STREAM = int(FrameType.CALL), int(FrameType.STREAM)
+_CHUNK, _END = int(FrameType.CHUNK), int(FrameType.END)
 _log = logs.get_logger(component="worker")
 
 
@@ -74,6 +80,7 @@ class Link(asyncio.Protocol):
         on_gone: called once, when the process is gone, with a sentence on how it died.
         on_trouble: called with the number and the text of each TROUBLE frame.
         on_schemas: called with the number and the map of each SCHEMAS frame.
+        on_chunk: called for each chunk of a call that asked for a stream.
     """
 
     def __init__(
@@ -86,9 +93,11 @@ class Link(asyncio.Protocol):
         on_gone: Callable[[Link, str], None],
         on_trouble: Callable[[int, str], None] = lambda _number, _text: None,
         on_schemas: Callable[[int, dict[str, Any]], None] = lambda _number, _told: None,
+        on_chunk: Callable[[Call, bytes], None] = lambda _call, _chunk: None,
         burst: Burst | None = None,
     ) -> None:
         self._setup = setup
+        self._on_chunk = on_chunk
         self._burst = Burst() if burst is None else burst
         self._on_answer = on_answer
         self._on_reloaded = on_reloaded
@@ -102,6 +111,8 @@ class Link(asyncio.Protocol):
         self.bytes = 0
         """Of the payloads in `calls`."""
         self.hello: dict[str, Any] = {}
+        self.batches = False
+        """Whether its program has operations that run several calls at once."""
         self.overran = False
         """Whether it was killed for a call that ran past its deadline."""
         self.started = time.monotonic()
@@ -164,12 +175,34 @@ class Link(asyncio.Protocol):
         if call.about:
             out.append(frame(FrameType.ABOUT, number, call.about))
         out.append(
-            call_frame(number, call.operation.encode(), call.payload, call.encoding, call.deadline)
+            call_frame(
+                number,
+                call.operation.encode(),
+                call.payload,
+                call.encoding,
+                call.deadline,
+                _STREAM if call.streams else _CALL,
+            )
         )
         self._number = call.number = number
         self.calls[number] = call
         self.bytes += len(call.payload)
         self._recent[number % RECENT] = (number, call.id, call.operation)
+
+    def credit(self, call: Call, count: int) -> None:
+        """Tell the worker that the caller of a stream has taken so many chunks more."""
+        if self.calls.get(call.number) is call:
+            self.write(frame(FrameType.CREDIT, call.number, cbor2.dumps({"credit": count})))
+
+    def cancel(self, call: StreamedCall) -> None:
+        """Tell the worker to stop a stream; kill it if it has not when the deadline comes."""
+        if self.calls.get(call.number) is not call:
+            return
+        self.write(frame(FrameType.CANCEL, call.number))
+        if call.deadline != math.inf and call.guard is None:
+            patience = max(STOP_GRACE, call.deadline - time.monotonic())
+            loop = asyncio.get_running_loop()
+            call.guard = loop.call_later(patience, self._kill_if_running, call)
 
     def ask_reload(self, number: int, out: list[bytes], *, force: bool) -> None:
         """Add a RELOAD frame to `out`."""
@@ -347,11 +380,19 @@ class Link(asyncio.Protocol):
         """The last lines of the worker's standard error."""
         return list(self._tail)
 
+    def _kill_if_running(self, call: Call) -> None:
+        if call.number <= self.begun():
+            self._kill_if_unanswered(call)
+
     def _kill_if_unanswered(self, call: Call) -> None:
         if self.calls.get(call.number) is not call:
             return
-        if self._setup.concurrency == 1 and self.begun() > call.number:
-            return  # it has ended, its answer is on the way, and another call runs
+        begun = self.begun()
+        if self._setup.concurrency == 1 and begun > call.number:
+            if not self.batches:
+                return  # it has ended, its answer is on the way, and another call runs
+            if any(each.open for number, each in self.calls.items() if number <= begun):
+                return  # or it runs together with a call that has time left
         self.overran = True
         self.give_up(f"{call.operation} ran past its deadline")
 
@@ -392,11 +433,36 @@ class Link(asyncio.Protocol):
                     on_answer(call, body, None)
             else:
                 try:
-                    self._told(kind, number, body)
+                    if kind in (_CHUNK, _END):
+                        self._take_part(kind, number, body)
+                    else:
+                        self._told(kind, number, body)
                 except Exception as error:  # noqa: BLE001  a hostile worker is a dead worker
                     self._doubt(error)
                     break
         burst.end()
+
+    def _take_part(self, kind: int, number: int, body: bytes) -> None:
+        call = self.calls.get(number)
+        if call is None:
+            return
+        if not call.streams:
+            raise FrameError(f"a part of a stream came for call {number}, which is none")
+        if kind == _CHUNK:
+            self._on_chunk(call, body)
+            return
+        self._ended_with(number)
+        self._on_answer(call, b"", None)
+
+    def _ended_with(self, number: int) -> Call | None:
+        """The call that the worker has ended, which is let go."""
+        call = self.calls.pop(number, None)
+        if call is not None:
+            self.bytes -= len(call.payload)
+            guard: asyncio.TimerHandle | None = getattr(call, "guard", None)
+            if guard is not None:
+                guard.cancel()
+        return call
 
     def eof_received(self) -> bool:
         """The worker closed its end. If it is not leaving, it cannot be used any more."""
@@ -418,9 +484,8 @@ class Link(asyncio.Protocol):
         if not isinstance(told, dict):
             raise FrameError(f"the body of a frame of type {kind} is no map")
         if kind == FrameType.ERROR:
-            call = self.calls.pop(number, None)
+            call = self._ended_with(number)
             if call is not None:
-                self.bytes -= len(call.payload)
                 self._on_answer(call, None, CallError.from_map(told))
         elif kind == FrameType.HELLO:
             if told.get("version") != VERSION:

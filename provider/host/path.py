@@ -14,7 +14,8 @@ import time
 from typing import TYPE_CHECKING
 
 from provider.errors import CallError, CallTimeout, Fault, Unauthorized, Unavailable
-from provider.host.call import RELOAD
+from provider.host.call import RELOAD, StreamedCall
+from provider.host.streams import Streams
 from provider.telemetry import logs
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class CallPath:
         if cache is not None:
             fleet.on_renewed = cache.clear
         fleet.finish = self.finish
+        self.streams = Streams(fleet, self.finish)
 
     def deadline(self, timeout: float | None, now: float | None = None) -> float:
         """When a call has to be answered, on the monotonic clock.
@@ -88,7 +90,7 @@ class CallPath:
         elif self._fleet.broken is not None:
             self._refuse(call, Unavailable(self._fleet.broken, retry_after_ms=1000))
             return
-        elif self._catalogue.cached and self._answer_again(call):
+        elif self._catalogue.cached and not call.streams and self._answer_again(call):
             return
         refusal = self._admission.admit(call)
         if refusal is not None:
@@ -195,15 +197,17 @@ class CallPath:
             if call.deadline > now:
                 nearest = min(nearest, call.deadline)
             else:
-                self.finish(call, None, CallTimeout(self._expired(call, now - call.received)))
+                self.finish(call, None, self._expired(call, now - call.received))
         self._fleet.forget_answered()
         if nearest < self._wake_at:
             self._wake_for(nearest)
 
-    def _expired(self, call: Call, seconds: float) -> str:
+    def _expired(self, call: Call, seconds: float) -> CallError:
         if call.operation == RELOAD:
-            return f"the reload was not done after {seconds:.3f} s; it may still come"
+            return CallTimeout(f"the reload was not done after {seconds:.3f} s; it may still come")
         if not self._fleet.has_begun(call):
-            return f"the call was still waiting after {seconds:.3f} s; it was not run"
+            return CallTimeout(f"the call was still waiting after {seconds:.3f} s; it was not run")
+        if isinstance(call, StreamedCall):
+            return self.streams.expired(call, seconds)
         self._fleet.overdue(call)
-        return f"the handler was still running after {seconds:.3f} s; it was stopped"
+        return CallTimeout(f"the handler was still running after {seconds:.3f} s; it was stopped")

@@ -22,6 +22,15 @@ def is_subject(operation: str) -> bool:
     )
 
 
+def flow_subject(host: str) -> str:
+    """Common start of the subjects on which callers steer the streams of one provider.
+
+    Args:
+        host: known to nobody who holds no chunk of them, one subject token.
+    """
+    return f"_PROVIDER.flow.{host}"
+
+
 @dataclass(frozen=True)
 class Address:
     """The names a provider answers to.

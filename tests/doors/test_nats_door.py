@@ -153,7 +153,6 @@ async def test_every_first_byte_that_is_no_map_is_named(house):
         (cbor2.dumps({"operation": "x" * 257}), "longer than 256"),
         (cbor2.dumps({"operation": "echo", "id": 7}), "id is int"),
         (cbor2.dumps({"operation": "echo", "timeout_ms": 0}), "timeout_ms is 0"),
-        (cbor2.dumps({"operation": "echo", "stream": True}), "streamed answers"),
         (cbor2.dumps({"operation": "echo"}) + b"\x00", "1 bytes after"),
         (cbor2.dumps({"operation": "echo", "payload": 1}) + b"\x00", "after"),
         (b"\xa2\x69operation", ""),

@@ -150,7 +150,10 @@ WRONG = {
         "a number": (b"\x01", "stream is int; it must be true or false"),
         "text": (b"\x64true", "stream is str"),
         "null": (b"\xf6", "stream is NoneType"),
-        "true": (b"\xf5", "streamed answers are not offered"),
+    },
+    "flow": {
+        "a number": (b"\x00", "flow is int; it must be true or false"),
+        "null": (b"\xf6", "flow is NoneType"),
     },
 }
 

@@ -1,0 +1,94 @@
+"""The caller's end of a streamed answer over NATS (docs/protocol.md, Streams).
+
+The rule of this file: credit is given for what was used, not for what arrived, so whoever is slow
+slows down the function; and who leaves says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import threading
+from typing import TYPE_CHECKING, Any
+
+import nats.errors
+
+from provider.errors import CallTimeout, TooLarge, Unavailable
+from provider.wire.streamed import Said, StreamReader, write_said
+from provider.wire.window import BYTES, CHUNKS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+
+async def streamed_answer(
+    client: Client, subject: str, request: bytes, patience: float, reader: StreamReader
+) -> AsyncGenerator[Any, None]:
+    """Send a request for a stream, and yield its items.
+
+    Args:
+        client: connected.
+        subject: where a provider listens.
+        request: that asks for a stream.
+        patience: seconds until the end of the stream; infinity for no limit.
+        reader: new.
+
+    Raises:
+        TooLarge: the server does not carry so much.
+        NoRespondersError: nobody listens.
+        CallTimeout: the end did not come in time.
+        Unavailable: NATS did not take it.
+        CallError: the error that ended the stream.
+        BadResult: what came is no stream, or a part of it is missing.
+    """
+    if len(request) > client.max_payload:
+        raise TooLarge(
+            f"the request takes {len(request)} bytes, the NATS server carries "
+            f"{client.max_payload} (max_payload)"
+        )
+    end = asyncio.get_running_loop().time() + patience
+    inbox = client.new_inbox()
+    try:
+        subscription = await client.subscribe(inbox)
+        await client.publish(subject, request, reply=inbox)
+    except (nats.errors.Error, ValueError) as error:
+        raise Unavailable(f"NATS did not take the call: {error!r}") from None
+    flow, taken, size = "", 0, 0
+    try:
+        while True:
+            message = await _next(subscription, subject, end)
+            items = reader.read(message.data)
+            if not items:
+                return
+            flow = message.reply
+            yield items[0]
+            taken, size = taken + 1, size + len(message.data)
+            if flow and (taken >= CHUNKS // 2 or size >= BYTES // 2):
+                await client.publish(flow, write_said(Said(credit=taken)))
+                taken = size = 0
+    finally:
+        # Of a connection that is gone nobody has to be told.
+        with contextlib.suppress(nats.errors.Error):
+            if flow and not reader.ended:
+                await client.publish(flow, write_said(Said(cancel=True)))
+            await subscription.unsubscribe()
+
+
+async def _next(subscription: Subscription, subject: str, end: float) -> Msg:
+    left = end - asyncio.get_running_loop().time()
+    try:
+        message = await subscription.next_msg(
+            None if left == math.inf else min(max(left, 0.001), threading.TIMEOUT_MAX)
+        )
+    except nats.errors.TimeoutError:
+        raise CallTimeout(f"the stream on {subject} did not end in time") from None
+    except nats.errors.Error as error:
+        raise Unavailable(f"NATS did not carry the stream: {error!r}") from None
+    if message.headers and message.headers.get("Status") == "503":
+        raise nats.errors.NoRespondersError
+    return message
