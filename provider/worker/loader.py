@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from provider.wire.signature import Signature, signature
+from provider.worker.background import Background
 from provider.worker.faults import described, traced
 from provider.worker.hooks import HookError, Hooks
 from provider.worker.operations import Operations, collect
@@ -97,6 +98,9 @@ class Program:
         """What the module declares, None where it has a plain `handle`."""
         self.hooks: Hooks | None = None
         """Of the module that serves."""
+        self._background: Background | None = None
+        self._in_background = False
+        """Whether background workers run."""
         self.call: Callable[[str, Any, bool], Any] = self._call_main if main else self._call_handle
 
     @property
@@ -139,11 +143,15 @@ class Program:
         if self._main is not None and self._name not in changed:
             return self._ask_main(changed, affected)
         affected |= {self._name}
-        previous, ending = sys.modules.get(self._name), self.hooks
+        previous, ending, stopping = sys.modules.get(self._name), self.hooks, self._background
         with Replacement(self.folders, affected):
             self._take_over(previous)
+        if stopping is not None:
+            stopping.stop()
         if ending is not None:
             ending.end()
+        if self._in_background:
+            self.run_background()
         tracked = self.folders.tracked
         return self._loaded(
             sorted(name for name in tracked if tracked[name] is not before.get(name))
@@ -159,9 +167,17 @@ class Program:
 
     def leave(self) -> None:
         """Let the module shut down; it is not called any more."""
+        if self._background is not None:
+            self._background.stop()
         if self.hooks is not None:
             self.hooks.end()
             self.hooks = None
+
+    def run_background(self) -> None:
+        """Run the background workers of the module, and of those that will take its place."""
+        self._in_background = True
+        if self._background is not None:
+            self._background.start()
 
     def _take_over(self, previous: types.ModuleType | None) -> None:
         """Load the program, let it start up, and serve with it."""
@@ -173,6 +189,7 @@ class Program:
         except HookError as error:
             raise LoadError(f"{self._file} was executed, but {error}", error.traceback) from None
         self._serve(entry, hooks)
+        self._background = Background(sys.modules[self._name])
 
     def _serve(self, entry: Any, hooks: Hooks) -> None:
         self._entry, self.hooks = entry, hooks

@@ -1,10 +1,11 @@
 """Runs one call: bytes in, one frame out, whatever the user's code does.
 
-The rule of this file: nothing a handler raises gets past it. This is the only file that touches
-neotasker, the engine of the ancestor: `embed.call_direct` runs the calls of the default, exclusive
-mode and its thread pool those of PROVIDER_CONCURRENCY > 1. neotasker catches `Exception` only and
-loses its loop to `sys.exit`, so the function it is given has caught `BaseException` before. And
-nobody but this process answers: a child that user code forked, and that comes back here, leaves.
+The rule of this file: nothing a handler raises gets past it. This file and `background` are the
+only ones that touch neotasker, the engine of the ancestor: `embed.call_direct` runs the calls of
+the default, exclusive mode and its thread pool those of PROVIDER_CONCURRENCY > 1. neotasker catches
+`Exception` only and loses its loop to `sys.exit`, so the function it is given has caught
+`BaseException` before. And nobody but this process answers: a child that user code forked, and that
+comes back here, leaves.
 """
 
 from __future__ import annotations

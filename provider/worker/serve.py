@@ -387,7 +387,9 @@ class _Serving:
         self._runner.on_room = self._incoming.ring
         self._streams = Streams(self._runner, self._answers.send, self._incoming)
         dispatch.find_context = self._runner.context
-        self._report(FrameType.READY, 0, self._program.load())
+        loaded = self._program.load()
+        self._program.run_background()
+        self._report(FrameType.READY, 0, loaded)
 
     def _report_new_files(self) -> None:
         """Tell the host of files that calls imported."""
