@@ -349,12 +349,13 @@ def test_a_stream_gives_one_item_after_the_other(streams):
 
 def test_who_wants_no_more_closes_the_generator(streams):
     for name in ("counts", "counts_slowly"):
-        streams.module.CLOSED.clear()
+        closed = streams.module.CLOSED
+        closed.clear()
         items = streams.stream(name, 7)
         next(items)
-        assert streams.module.CLOSED == []
+        assert closed == []
         items.close()
-        assert streams.module.CLOSED == [[7, name]]
+        assert closed == [[7, name]]
 
 
 def test_a_stream_ends_with_the_error_a_caller_gets(streams):

@@ -4,6 +4,7 @@ Every function that says `@operation` can be called by its name. Save this file 
 runs, and the next call runs what you saved.
 """
 
+import asyncio
 from dataclasses import dataclass
 
 from provider.dispatch import Context, OperationError, health, operation, startup
@@ -67,7 +68,22 @@ class Till:
         return sum(receipt.cents for receipt in self.receipts)
 
 
+@operation(cache=60)
+def menu() -> list:
+    """What there is; asked again within a minute, the provider answers by itself."""
+    print("the menu is written")
+    return sorted(PRICES)
+
+
 @operation
-def patience(context: Context) -> str:
+def brew(cups: int):
+    """Cup after cup. Who does not ask for a stream gets them all at once."""
+    for cup in range(1, cups + 1):
+        yield f"cup {cup}"
+
+
+@operation
+async def patience(context: Context) -> str:
     """How long the guest waits; what a call knows of itself is in its context."""
+    await asyncio.sleep(0)
     return f"{context.operation} is waited for, {round(context.remaining)} seconds more"
