@@ -82,6 +82,12 @@ def brew(cups: int):
         yield f"cup {cup}"
 
 
+@operation(batch=32, wait=0.005)
+def score(notes: list[str]) -> list:
+    """Given the notes of several guests at once, answers each; here by their length."""
+    return [len(note) % 5 + 1 for note in notes]
+
+
 @operation
 async def patience(context: Context) -> str:
     """How long the guest waits; what a call knows of itself is in its context."""

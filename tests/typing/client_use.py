@@ -79,6 +79,17 @@ async def signed_calls(cluster: KeyPair) -> None:
             assert_type(error.message, str)
 
 
+async def streams(python: client.Python, waiting: client.PythonSync) -> None:
+    """Results in parts."""
+    async for item in python.stream("py.count", 3, timeout=5):
+        assert_type(item, Any)
+    items = python.stream("py.count")
+    await items.aclose()
+    for item in waiting.stream("py.count", 3):
+        assert_type(item, Any)
+    waiting.stream("py.count").close()
+
+
 async def errors(python: client.Python) -> int:
     """What can be told apart, and what it carries."""
     try:
@@ -102,6 +113,8 @@ async def mistakes(python: client.Python) -> None:
     await python.call(7)  # type: ignore[arg-type]  # operations have names
     await python.call("x", 1, 2)  # type: ignore[call-arg]  # one argument
     await python.call_bytes("x", "text")  # type: ignore[arg-type]  # bytes
+    for _ in python.stream("x"):  # type: ignore[attr-defined]  # async
+        pass
     python.status().items()  # type: ignore[attr-defined]  # not awaited
     with client.connect_sync(latice="x"):  # type: ignore[call-arg]  # a misspelt name
         pass
