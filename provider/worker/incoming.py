@@ -37,11 +37,15 @@ class Incoming:
     Args:
         link: a connected, blocking stream socket.
         heed: given each frame about a stream, at once.
+        heeds: whether there are streams.
     """
 
-    def __init__(self, link: socket.socket, heed: Callable[[Frame], None]) -> None:
+    def __init__(
+        self, link: socket.socket, heed: Callable[[Frame], None], heeds: Callable[[], bool]
+    ) -> None:
         self._link = link
         self._heed = heed
+        self._heeds = heeds
         self._reader = FrameReader()
         self._later: list[Frame] = []
         self._thread = threading.get_ident()
@@ -69,7 +73,13 @@ class Incoming:
         data = self._link.recv(RECEIVE)
         if not data:
             raise HostGone
-        return self._reader.feed(data)
+        frames = self._reader.feed(data)
+        if not self._heeds():
+            return frames
+        # A stream may be what a frame before these waits for.
+        self._sort(frames)
+        frames, self._later = self._later, []
+        return frames
 
     def put_back(self, frames: list[Frame]) -> None:
         """Have these frames received again, before all others, but heed those about streams now."""

@@ -107,7 +107,7 @@ class _Serving:
         self._program: Program
         self._runner: Runner | None = None
         self._streams: Streams
-        self._incoming = Incoming(link, self._heed)
+        self._incoming = Incoming(link, self._heed, self._streaming)
         self.prints = Prints(self._running)
         self._forked = False
         os.register_at_fork(after_in_child=self._note_fork)
@@ -306,6 +306,9 @@ class _Serving:
             answer = runner.together(work)
             self.prints.end(number)
             self._answers.send(answer)
+
+    def _streaming(self) -> bool:
+        return self._runner is not None and self._streams.running
 
     def _heed(self, other: Frame) -> None:
         if self._runner is not None:
