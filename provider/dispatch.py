@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from provider.errors import HandlerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import logging
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "Context",
@@ -212,6 +213,9 @@ class Context:
         traceparent: of the W3C trace it belongs to, empty for none; pass it on with the calls you
             make (https://www.w3.org/TR/trace-context/).
         tracestate: of that trace.
+        id: that the caller gave the call, or the one the log knows it by.
+        headers: of the caller's message; at most 64, with 8192 characters. A module is given them
+            where `Context` or `context` is among the names of the module.
     """
 
     operation: str
@@ -219,11 +223,50 @@ class Context:
     caller: str = ""
     traceparent: str = ""
     tracestate: str = ""
+    id: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def remaining(self) -> float:
         """Seconds left until the deadline, never below 0."""
         return max(0.0, self.deadline - time.monotonic())
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller has stopped waiting, because the deadline has passed.
+
+        A handler that looks has a moment to give up by itself; then its process is ended.
+        """
+        return time.monotonic() >= self.deadline
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """Writes lines that name the operation and the id, also from threads of the handler.
+
+        Where the module has not set up logging, lines from level INFO on go to standard error.
+        """
+        import logging
+
+        logger = logging.getLogger("provider.calls")
+        if not logger.hasHandlers():
+            handler = logging.StreamHandler()
+            handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+            # Whoever sets up the root logger later on has the lines once all the same.
+            handler.addFilter(lambda _record: not logging.getLogger().handlers)
+            logger.addHandler(handler)
+            logger.setLevel(logging.INFO)
+        known = {"operation": self.operation, "request_id": self.id}
+        # A format of its own, so that a percent sign in a name is none.
+        named = f"[{self.operation} {self.id}] ".replace("%", "%%")
+
+        class Named(logging.LoggerAdapter):  # type: ignore[type-arg]  # not at run time in 3.10
+            def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+                return f"{named}{msg}", {
+                    **kwargs,
+                    "extra": {**known, **(kwargs.get("extra") or {})},
+                }
+
+        return Named(logger, known)
 
 
 def context() -> Context:

@@ -250,7 +250,9 @@ class NatsDoor:
             payload, encoding = b"", _ABSENT
         else:
             encoding = _CBOR
-        about = write_about(trace_of(headers)) if headers else b""
+        about = b""
+        if headers or request_id:
+            about = self._about(headers, _text_of(request_id) if request_id else "")
         if stream:
             self._stream_natively(
                 reply,
@@ -302,7 +304,7 @@ class NatsDoor:
         else:
             encoding = Encoding.CBOR if data else Encoding.ABSENT
         name = (_header(headers, ID_HEADER) or "")[:MAX_ID]
-        answer, about = self._answer_by_subject, write_about(trace_of(headers))
+        answer, about = self._answer_by_subject, self._about(headers, name)
         if streams:
             wrap, end = (
                 (chunk_answer_json, end_answer_json) if is_json else (chunk_answer, end_answer)
@@ -348,6 +350,12 @@ class NatsDoor:
             id=_text_of(request_id) if request_id else "",
             **more,
         )
+
+    def _about(self, headers: dict[str, str] | None, name: str) -> bytes:
+        trace = trace_of(headers) if headers else {}
+        if self._path.wants_context:
+            return write_about(trace, id=name, headers=headers)
+        return write_about(trace)
 
     # --- out -------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import cachetools
 
 from provider.errors import CallError
 from provider.wire import json_form
-from provider.wire.about import TRACEPARENT, TRACESTATE, read_about
+from provider.wire.about import HEADERS, ID, TRACEPARENT, TRACESTATE, read_about
 from provider.wire.frames import Encoding
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ it came before, because the host has no time to read it."""
 
 _JSON = frozenset({int(Encoding.JSON), int(Encoding.JSON_ABSENT)})
 _LEAVES = frozenset({int, float, bool, type(None), str, bytes})
+_OF_ONE_CALL = frozenset({TRACEPARENT, TRACESTATE, "provider-request-id", "provider-timeout-ms"})
+"""Headers that make no other call of it."""
 
 
 class ResultCache:
@@ -112,9 +114,15 @@ class ResultCache:
         caller = sorted(
             (name, str(told))
             for name, told in about.items()
-            if name not in (TRACEPARENT, TRACESTATE)
+            if name not in (TRACEPARENT, TRACESTATE, ID, HEADERS)
         )
-        head = repr((call.operation, int(call.encoding), caller)).encode()
+        # Apart from the rest: a header called `caller` says nothing of the caller.
+        headers = sorted(
+            (name, told)
+            for name, told in about.get(HEADERS, {}).items()
+            if name.lower() not in _OF_ONE_CALL
+        )
+        head = repr((call.operation, int(call.encoding), caller, headers)).encode()
         digest = hashlib.blake2b(b"%d:" % len(head) + head, digest_size=32)
         digest.update(self._argument(call))
         return digest.digest()

@@ -83,6 +83,8 @@ class Fleet:
         """Why the newest text of the program does not serve, None when it does."""
         self.reloads = 0
         self.restarts = 0
+        self.wants_context = False
+        """Whether the program asks what is known of a call beside its argument."""
         self.health = Health(start_timeout)
         """What the program said of itself."""
         self.catalogue = Catalogue()
@@ -347,6 +349,7 @@ class Fleet:
         self._programs = programs
         self._files = sorted({*read, *programs})
         self.health.declared = bool(told.get("health"))
+        self.wants_context = bool(told.get("context"))
         self.catalogue.take(told)
         if self._link is not None:
             self._link.batches = self.catalogue.batched

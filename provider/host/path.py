@@ -67,6 +67,11 @@ class CallPath:
         fleet.finish = self.finish
         self.streams = Streams(fleet, self.finish)
 
+    @property
+    def wants_context(self) -> bool:
+        """Whether the program asks what is known of a call beside its argument."""
+        return self._fleet.wants_context
+
     def deadline(self, timeout: float | None, now: float | None = None) -> float:
         """When a call has to be answered, on the monotonic clock.
 

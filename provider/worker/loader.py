@@ -19,6 +19,8 @@ import types
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import provider
+from provider import dispatch
 from provider.wire.signature import Signature, signature
 from provider.worker.background import Background
 from provider.worker.faults import described, traced
@@ -54,6 +56,7 @@ class Loaded:
         unfinished: a file was empty, as if it were being written; look again soon.
         operations: declared, as `Operation.described` has them.
         health: whether the module can be asked how it is.
+        context: whether it asks what is known of a call beside its argument.
     """
 
     files: list[tuple[str, Signature]]
@@ -63,6 +66,7 @@ class Loaded:
     unfinished: bool = False
     operations: list[dict[str, Any]] = field(default_factory=list)
     health: bool = False
+    context: bool = False
 
     def as_map(self) -> dict[str, Any]:
         """As it travels to the host."""
@@ -74,6 +78,7 @@ class Loaded:
             "unfinished": self.unfinished,
             "operations": self.operations,
             "health": self.health,
+            "context": self.context,
         }
 
 
@@ -322,6 +327,16 @@ class Program:
             unfinished,
             [operation.described() for operation in operations],
             health=self.hooks is not None and self.hooks.tells_health,
+            context=self._asks_for_context(),
+        )
+
+    def _asks_for_context(self) -> bool:
+        """Whether a module of the user has anything among its names by which to ask."""
+        asking = {id(value) for value in (provider, dispatch, dispatch.context, dispatch.Context)}
+        return any(
+            id(value) in asking
+            for name in self.folders.tracked
+            for value in getattr(sys.modules.get(name), "__dict__", {}).values()
         )
 
 

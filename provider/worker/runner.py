@@ -120,6 +120,7 @@ class Runner:
             raise LookupError("no call runs in this thread; ask in the handler, not in its threads")
         _, deadline, operation, _ = read_call(call[2])
         told = read_about(about[2]) if about[1] == call[1] else {}
+        told["id"] = told.get("id") or f"#{call[1]}"  # as the host's log calls it
         return Context(operation=operation.decode(), deadline=deadline, **told)
 
     def call_at_hand(self) -> tuple[Frame, Frame]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 
+import cbor2
 import pytest
 
 from provider.client import connect_sync
@@ -131,3 +133,64 @@ def test_leaving_closes_the_shop(serve):
     provider = serve(SHOP)
     assert provider.stop() == 0
     assert [line for line in provider.events("printed") if line["text"] == "shop closed"]
+
+
+# --- what a call knows of itself ------------------------------------------------------------------
+
+CURIOUS = """
+    import threading
+    from provider.dispatch import Context, operation
+
+    @operation
+    def headers(context: Context):
+        return [context.id, dict(context.headers)]
+
+    @operation
+    def log(text, context: Context):
+        def work():
+            context.logger.info("100 %% %s", text)
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        return context.cancelled
+"""
+
+
+@pytest.fixture(scope="module")
+def curious(serve):
+    return serve(CURIOUS)
+
+
+async def test_a_call_knows_its_id_and_its_headers(curious):
+    async with curious.connect() as python:
+        address = curious.address
+        subject = f"provider.{address['lattice']}.{address['name']}.headers"
+        given = {"X-Tenant": "acme", "Provider-Request-Id": "r7"}
+        answer = await python._client.request(subject, b"", timeout=PATIENCE, headers=given)
+        assert cbor2.loads(answer.data) == ["r7", given]
+        answer = await python._client.request(subject, b"", timeout=PATIENCE)
+        number, none = cbor2.loads(answer.data)
+        assert number[0] == "#" and number[1:].isdigit()
+        assert none == {}
+
+
+async def test_a_call_is_named_in_the_lines_of_its_logger(curious):
+    async with curious.connect() as python:
+        assert await python.call("a%s.log", "done") is False
+    line = await asyncio.to_thread(curious.wait_for, "printed", stream="stderr")
+    assert re.fullmatch(r"INFO \[a%s\.log #\d+\] 100 % done", line["text"]), line
+
+
+async def test_who_does_not_ask_is_not_told(serve):
+    provider = serve("""
+        from provider.dispatch import operation
+        @operation
+        def headers():
+            from provider.dispatch import context
+            return dict(context().headers)
+    """)
+    async with provider.connect() as python:
+        address = provider.address
+        subject = f"provider.{address['lattice']}.{address['name']}.headers"
+        answer = await python._client.request(subject, b"", timeout=PATIENCE, headers={"X": "1"})
+        assert cbor2.loads(answer.data) == {}

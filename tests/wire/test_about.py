@@ -2,7 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider.wire.about import read_about, trace_of, write_about
+from provider.wire.about import (
+    MOST_HEADERS,
+    MOST_OF_HEADERS,
+    read_about,
+    trace_of,
+    write_about,
+)
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -61,3 +67,25 @@ def test_what_is_written_is_read(trace, caller):
 @given(st.dictionaries(st.sampled_from(["traceparent", "tracestate"]), st.text()))
 def test_whatever_headers_say_only_trace_context_comes_out(headers):
     assert all(headers[name] == value for name, value in trace_of(headers).items())
+
+
+def test_id_and_headers_go_along():
+    about = read_about(
+        write_about({}, "Mcaller", id="a", headers={"X-One": "1", "traceparent": "no"})
+    )
+    assert about == {"caller": "Mcaller", "id": "a", "headers": {"X-One": "1", "traceparent": "no"}}
+    assert write_about({}, id="", headers={}) == b""
+
+
+def test_headers_are_bounded_and_can_travel():
+    many = {f"h{n}": "x" for n in range(MOST_HEADERS + 5)}
+    assert len(read_about(write_about({}, headers=many))["headers"]) == MOST_HEADERS
+    large = {"a": "x" * MOST_OF_HEADERS, "b": "x" * (MOST_OF_HEADERS - 1), "c": "", "d": ""}
+    assert list(read_about(write_about({}, headers=large))["headers"]) == ["b"]
+    strange = {"a\udcff": "b\udcff"}
+    assert read_about(write_about({}, headers=strange)) == {"headers": {"a?": "b?"}}
+
+
+@given(st.dictionaries(st.text(), st.text()))
+def test_whatever_headers_are_they_travel(headers):
+    assert read_about(write_about({}, headers=headers)).get("headers", {}) == headers
