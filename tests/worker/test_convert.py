@@ -81,7 +81,7 @@ def test_plain_values_that_fit(hint, value, becomes):
         (bool, 1, "valid boolean"),
         (bytes, 5, "bytes, or text with their base64"),
         (bytes, "abc", "base64, which this is not"),
-        (bytes, "ab c", "base64, which this is not"),
+        (bytes, "YW Jj", "base64, which this is not"),
         (list, {}, "valid list"),
         (dict, [], "valid dictionary"),
         (None, 0, "should be None"),
