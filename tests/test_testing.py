@@ -467,7 +467,12 @@ def run_pytest(tmp_path):
         for name, text in files.items():
             write(tmp_path / f"{name}.py", text)
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:asyncio", *arguments],
+            [
+                *(sys.executable, "-m", "pytest", "-W", "error"),
+                # Other plugins take longer than all that is tested here.
+                *("-p", "no:asyncio", "-p", "no:hypothesispytest"),
+                *arguments,
+            ],
             env=clean_environment(),
             cwd=folder,
             capture_output=True,

@@ -95,8 +95,12 @@ def test_the_two_commands_of_its_readme_work_as_they_stand(project):
 
 def test_its_tests_pass(project):
     done = subprocess.run(
-        # asyncio's plugin wants a setting that is no business of the project's.
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:asyncio"],
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-W", "error"),
+            # asyncio's plugin wants a setting that is no business of the project's, and that of
+            # hypothesis takes longer than the tests.
+            *("-p", "no:asyncio", "-p", "no:hypothesispytest"),
+        ],
         env=clean_environment(),
         cwd=project,
         capture_output=True,

@@ -67,7 +67,11 @@ def test_the_example_tests_pass(tmp_path):
     for number, suite in enumerate(SUITES):
         write(tmp_path / f"test_{number}.py", suite)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:asyncio"],
+        [
+            *(sys.executable, "-m", "pytest", "-W", "error"),
+            # Other plugins take longer than the tests.
+            *("-p", "no:asyncio", "-p", "no:hypothesispytest"),
+        ],
         env=clean_environment(),
         cwd=tmp_path,
         capture_output=True,
