@@ -286,23 +286,23 @@ def test_code_that_does_not_await_iterates(provider):
             list(python.stream("nothing_of_that_name"))
 
 
-def test_the_command_prints_items_as_they_come_and_ctrl_c_stops(provider):
+@pytest.mark.parametrize("provider", ["1"], indirect=True)
+def test_the_command_prints_items_as_they_come_and_ctrl_c_stops(provider, provider_command):
     before = closed_so_far(provider)
     names = ("NATS_URL", "PROVIDER_LATTICE", "PROVIDER_NAME")
-    environment = clean_environment(**{name: provider.environment[name] for name in names})
-    command = [sys.executable, "-m", "provider", "call", "--stream"]
-    done = subprocess.run(
-        [*command, "count", "3"], env=environment, capture_output=True, check=True
-    )
-    assert done.stdout == b"0\n1\n2\n"
+    environment = {name: provider.environment[name] for name in names}
+    done = provider_command("call", "--stream", "count", "3", **environment)
+    assert (done.returncode, done.stdout) == (0, b"0\n1\n2\n")
+    done = provider_command("call", "--stream", "die", "0", **environment)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"worker_lost" in done.stderr
     with subprocess.Popen(
-        [*command, "wait_for_ever", "--json"], env=environment, stdout=subprocess.PIPE
+        [sys.executable, "-m", "provider", "call", "--stream", "wait_for_ever", "--json"],
+        env=clean_environment(**environment),
+        stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline()) == {"chunk": "begun"}
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(PATIENCE) == 130
     provider.wait_for("printed", before + 2, text="closed")
-    done = subprocess.run([*command, "die", "0"], env=environment, capture_output=True, check=False)
-    assert done.returncode == 1
-    assert b"worker_lost" in done.stderr
