@@ -147,7 +147,7 @@ async def test_a_provider_that_does_not_answer_is_an_error_of_the_call(
     lattice = f"silent{os.getpid()}"
     async with connected(shared_nats.url) as connection:
         await connection.subscribe(f"wasmbus.rpc.{lattice}.{listens}", cb=ignore)
-        actor = Actor(example, lattice, connection, FOLDER / "actor.wat", timeout=0.1)
+        actor = Actor(example, lattice, connection, FOLDER / "actor.wat", timeout=2)
         async with actor.host.serving():
             assert f"{reason} {actor.address.rpc}" in await actor.refused(10)
 

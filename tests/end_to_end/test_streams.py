@@ -243,11 +243,11 @@ async def test_a_deadline_ends_a_stream_that_waits_or_hangs(provider):
         deaths = len(provider.events("worker_lost"))
         before = closed_so_far(provider)
         with pytest.raises(CallTimeout, match="the stream was still running"):
-            async for _ in python.stream("wait_for_ever", timeout=0.5):
+            async for _ in python.stream("wait_for_ever", timeout=2):
                 pass
         await closes(provider, before)
         with pytest.raises(CallTimeout, match="the stream was still running"):
-            async for _ in python.stream("hang", timeout=0.5):
+            async for _ in python.stream("hang", timeout=2):
                 pass
         # The first stopped when it was told to, the other one's worker had to be.
         await asyncio.to_thread(provider.wait_for, "worker_lost", deaths + 1)

@@ -357,7 +357,6 @@ UNFIT = {
     "cycle": r"contains itself, at value\[0\]\[0\].*\.\.\.",
     "braid": r"contains itself, at value\['two'\]\['one'\]",
     "sets": r"type set .*, at value\[1\]",
-    "later": r"coroutine is not accepted; return what it returns, by awaiting it",
     "inside": r"type set .*, at value\['rows'\]\[2\]\['deep'\]\[1\]\['tags'\]",
     "keys": r"map keys must be text, not int \(1\), at value\['ok'\]",
     "nokey": r"map keys must be text, not NoneType",
