@@ -36,6 +36,8 @@ class Streams:
     ) -> None:
         self._fleet = fleet
         self._finish = finish
+        self.patience = PATIENCE
+        """Seconds a full window is waited with."""
         fleet.on_chunk = self._take
 
     def credit(self, call: StreamedCall, count: int) -> None:
@@ -84,13 +86,13 @@ class Streams:
         self._watch(call)
 
     def _watch(self, call: StreamedCall) -> None:
-        """Wait for credit no longer than `PATIENCE`."""
+        """Wait for credit, but not for ever."""
         if call.open and call.stall is None and not call.window.open:
             loop = asyncio.get_running_loop()
-            call.stall = loop.call_later(PATIENCE, self._stalled, call)
+            call.stall = loop.call_later(self.patience, self._stalled, call)
 
     def _stalled(self, call: StreamedCall) -> None:
-        self.stop(call, _no_credit(call, PATIENCE))
+        self.stop(call, _no_credit(call, self.patience))
 
 
 def _no_credit(call: StreamedCall, seconds: float) -> Cancelled:
