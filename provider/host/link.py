@@ -388,11 +388,13 @@ class Link(asyncio.Protocol):
         if self.calls.get(call.number) is not call:
             return
         begun = self.begun()
-        if self._setup.concurrency == 1 and begun > call.number:
-            if not self.batches:
-                return  # it has ended, its answer is on the way, and another call runs
+        if self._setup.concurrency == 1 and self.batches:
             if any(each.open for number, each in self.calls.items() if number <= begun):
-                return  # or it runs together with a call that has time left
+                # It may run together with a call that has time left.
+                asyncio.get_running_loop().call_later(4 * GRACE, self._kill_if_unanswered, call)
+                return
+        elif self._setup.concurrency == 1 and begun > call.number:
+            return  # it has ended, its answer is on the way, and another call runs
         self.overran = True
         self.give_up(f"{call.operation} ran past its deadline")
 

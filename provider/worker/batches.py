@@ -110,12 +110,14 @@ class Batch:
 
     Args:
         operation: that they are for.
-        frames: of the calls, in the order they came.
+        calls: number, encoding, deadline, operation and payload of each, in the order they came.
     """
 
-    def __init__(self, operation: BatchedOperation, frames: list[Frame]) -> None:
+    def __init__(
+        self, operation: BatchedOperation, calls: list[tuple[int, int, float, bytes, bytes]]
+    ) -> None:
         self._operation = operation
-        self._calls = [(number, *read_call(body)) for _, number, body in frames]
+        self._calls = calls
         self._late: set[int] = set()
 
     @property
@@ -230,8 +232,8 @@ class Gathering:
 
     def __iter__(self) -> Iterator[Frame | Batch]:
         while (at_hand := self._take()) is not None:
-            operation = self._operation(at_hand)
-            yield at_hand if operation is None else self._batch(operation, at_hand)
+            operation, call = self._read(at_hand)
+            yield at_hand if operation is None else self._batch(operation, call)
 
     def give_back(self) -> None:
         """Have received again what was taken and not handed out, because this one ends here."""
@@ -244,28 +246,37 @@ class Gathering:
         at_hand, self._next = self._next, None
         return next(self._frames, None) if at_hand is None else at_hand
 
-    def _operation(self, other: Frame) -> BatchedOperation | None:
-        if other[0] != _CALL:
-            return None
-        found = self._find(read_call(other[2])[2].decode("utf-8", "replace"))
-        return found if isinstance(found, BatchedOperation) else None
+    def _read(self, other: Frame) -> tuple[BatchedOperation | None, Any]:
+        """The operation of a call that is run together with others, and the call; None for none."""
+        kind, number, body = other
+        if kind != _CALL:
+            return None, None
+        encoding, deadline, name, payload = read_call(body)
+        found = self._find(name.decode("utf-8", "replace"))
+        if isinstance(found, BatchedOperation):
+            return found, (number, encoding, deadline, name, payload)
+        return None, None
 
-    def _batch(self, operation: BatchedOperation, first: Frame) -> Batch:
-        declared, frames = operation.declaration, [first]
-        until = monotonic() + declared.wait
-        while len(frames) < declared.batch:
+    def _batch(
+        self, operation: BatchedOperation, first: tuple[int, int, float, bytes, bytes]
+    ) -> Batch:
+        declared, calls = operation.declaration, [first]
+        now = monotonic()
+        until = now + declared.wait
+        while len(calls) < declared.batch:
             # Not so long that the time of a caller runs out for nothing but waiting.
-            until = min(until, (monotonic() + read_call(frames[-1][2])[1]) / 2)
+            until = min(until, (now + calls[-1][2]) / 2)
             other = self._take() or self._wait(until)
             if other is None:
                 break
             if other[0] == _ABOUT:
                 continue  # a batch has many callers, so its function is told of none
-            if self._operation(other) is not operation:
+            found, call = self._read(other)
+            if found is not operation:
                 self._next = other
                 break
-            frames.append(other)
-        return Batch(operation, frames)
+            calls.append(call)
+        return Batch(operation, calls)
 
     def _wait(self, until: float) -> Frame | None:
         """The next frame that comes until then."""

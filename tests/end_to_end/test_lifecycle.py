@@ -10,6 +10,7 @@ import cbor2
 import pytest
 
 from provider.client import connect_sync
+from provider.errors import CallTimeout
 from tests.conftest import PATIENCE, write
 
 SHOP = """
@@ -194,3 +195,34 @@ async def test_who_does_not_ask_is_not_told(serve):
         subject = f"provider.{address['lattice']}.{address['name']}.headers"
         answer = await python._client.request(subject, b"", timeout=PATIENCE, headers={"X": "1"})
         assert cbor2.loads(answer.data) == {}
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+async def test_a_batch_is_stopped_when_none_of_its_callers_waits_any_more(serve, gate):
+    provider = serve(f"""
+        from provider.dispatch import operation
+
+        @operation(batch=2, wait=30)
+        def stuck(members):
+            open({gate.path!r}, "rb", buffering=0).read(1)
+            return members
+
+        @operation
+        def quick():
+            return 1
+    """)
+    async with provider.connect() as python:
+        # The one that waits longer first, so that the newest call is not the last to expire.
+        patient = asyncio.create_task(python.call("stuck", 1, timeout=PATIENCE))
+        with pytest.raises(CallTimeout, match="still running"):
+            await python.call("stuck", 2, timeout=1)
+        gate.open()
+        assert await patient == 1
+        calls = [python.call("stuck", n, timeout=1 + n) for n in range(2)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [CallTimeout] * 2
+        lost = await asyncio.to_thread(provider.wait_for, "worker_lost")
+        assert "ran past its deadline" in lost["account"]
+        assert await python.call("quick") == 1
