@@ -172,11 +172,15 @@ def array_hint(hint: Any) -> Convert | None:
     wanted = None
     for argument in typing.get_args(hint):
         inner = typing.get_args(argument)
-        if typing.get_origin(argument) is numpy.dtype and inner:
-            # Not Any, a variable, or a family such as numpy.floating.
-            if inner[0] in numpy.sctypeDict.values() and numpy.dtype(inner[0]).kind in "biuf":
-                wanted = numpy.dtype(inner[0])
+        is_type = typing.get_origin(argument) is numpy.dtype and len(inner) == 1
+        # Not Any, a variable, or a family such as numpy.floating.
+        if is_type and inner[0] in numpy.sctypeDict.values() and _is_number(numpy.dtype(inner[0])):
+            wanted = numpy.dtype(inner[0])
     return functools.partial(_read_array, numpy, wanted)
+
+
+def _is_number(dtype: Any) -> bool:
+    return dtype.kind in "biuf"
 
 
 def _read_array(numpy: Any, wanted: Any, value: Any) -> Any:

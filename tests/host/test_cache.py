@@ -92,6 +92,17 @@ def test_the_trace_of_a_call_makes_no_other_question():
     assert kept.again(about=write_about({"traceparent": "00-b"}, "MOTHER")) is None
 
 
+def test_headers_the_function_may_go_by_make_another_question():
+    def about(name, **headers):
+        return write_about({}, id=name, headers=headers)
+
+    kept = Kept()
+    kept.answer(about=about("1", Lang="de", **{"Provider-Timeout-Ms": "5", "Accept": "x"}))
+    same = about("2", Accept="x", Lang="de", Traceparent="00-b")
+    assert kept.again(about=same) == b"\x07"
+    assert kept.again(about=about("1", Lang="en", Accept="x")) is None
+
+
 def test_null_and_nothing_are_two_questions():
     kept = Kept()
     kept.answer(payload=b"", encoding=Encoding.ABSENT)
