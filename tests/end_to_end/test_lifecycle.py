@@ -32,8 +32,16 @@ SHOP = """
     def end():
         print("shop closed")
 
+    count = 0
+
+    @operation
+    def checks():
+        return count
+
     @health
     def well():
+        global count
+        count += 1
         if os.path.exists(FILE):
             text = open(FILE).read()
             if text == "hang":
@@ -86,6 +94,22 @@ async def test_health_is_asked_for_and_its_trouble_told(shop, trouble):
         assert told["healthy"] is False
         trouble.unlink()
         await health(python, lambda status: status["healthy"])
+
+
+async def test_many_who_ask_are_told_the_same(shop):
+    async with shop.connect() as python:
+        before = await python.call("checks")
+        await asyncio.gather(*(python.status(timeout=PATIENCE) for _ in range(50)))
+        assert await python.call("checks") - before < 50
+
+
+async def test_what_the_old_text_said_of_itself_is_forgotten(shop, trouble):
+    async with shop.connect() as python:
+        trouble.write_text("stale")
+        await health(python, lambda status: not status["healthy"])
+        trouble.unlink()
+        await python.reload()
+        assert (await python.status(timeout=PATIENCE))["healthy"]
 
 
 async def test_a_running_call_keeps_nobody_from_hearing_of_it(shop, gate):

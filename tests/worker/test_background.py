@@ -83,6 +83,33 @@ def test_a_reload_ends_the_old_ones_before_the_new_ones_begin(code, worker):
     assert set(words) == {b"old", b"new"}
 
 
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_one_of_a_helper_that_did_not_change_goes_on(code, worker, concurrency):
+    code.write(
+        "helper.py",
+        """
+        import threading
+        import neotasker
+        ran = threading.Event()
+        @neotasker.background_worker(interval=0.01)
+        def tick(**kwargs):
+            ran.set()
+        """,
+    )
+    text = """
+    from helper import ran, tick
+    VERSION = %d
+    def handle(command, arg):
+        ran.clear()
+        return [VERSION, ran.wait(20)]
+"""
+    worker.load(code.write("dispatch.py", text % 1), concurrency=concurrency)
+    assert worker.ask("x", 1) == [1, True]
+    code.write("dispatch.py", text % 22)
+    assert worker.reload()["modules"] == ["dispatch"]
+    assert worker.ask("x", 1) == [22, True]
+
+
 def test_a_save_that_fails_leaves_them_running(code, worker, tmp_path):
     text = (
         TEXT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -16,8 +17,9 @@ from provider.errors import (
     HandlerError,
     InvalidArgument,
 )
-from provider.wire.frames import Encoding, FrameType, frame
-from provider.worker.batches import BatchedOperation
+from provider.wire.frames import Encoding, FrameReader, FrameType, call_frame, frame
+from provider.worker.batches import BatchedOperation, Gathering
+from provider.worker.incoming import Incoming
 from provider.worker.operations import DeclarationError, Refusal
 from tests.worker.conftest import Code, WorkerProcess
 
@@ -248,11 +250,40 @@ def test_where_calls_overlap_batches_do(code, worker, tmp_path):
     assert isinstance(worker.answer()[1], CallTimeout)
 
 
+# --- the frames -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def link():
+    ours, theirs = socket.socketpair()
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+def test_what_came_while_it_waited_is_given_back(link):
+    ours, theirs = link
+    batched = made(lambda members: members, wait=60)
+    calls = [call_frame(number, b"x", b"\x05", Encoding.CBOR, math.inf) for number in (1, 2, 3)]
+    theirs.sendall(calls[1] + frame(FrameType.HEALTH, 9) + calls[2])
+    incoming, idle = Incoming(ours, lambda _: None, lambda: False), []
+    first = iter(FrameReader().feed(calls[0]))
+    gathering = Gathering(first, lambda _: batched, incoming, lambda: idle.append(True))
+    handed = iter(gathering)
+    batch = next(handed)
+    assert (batch.first, batch.last) == (1, 2)
+    assert next(handed)[0] == FrameType.HEALTH
+    assert idle  # what was held has gone out before anything was waited for
+    gathering.give_back()
+    assert [number for _, number, _ in incoming.receive()] == [3]
+
+
 # --- the operation --------------------------------------------------------------------------------
 
 
-def made(function, batch=4):
-    return BatchedOperation(operation(batch=batch)(function).__provider_operation__, function)
+def made(function, wait=0.0):
+    declared = operation(batch=4, wait=wait)(function)
+    return BatchedOperation(declared.__provider_operation__, function)
 
 
 def test_one_alone_is_a_list_of_one():

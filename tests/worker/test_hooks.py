@@ -150,6 +150,18 @@ def test_hooks_that_are_gone_are_not_called_again(code, module):
     assert program.trouble() == ""
 
 
+def test_what_was_declared_last_shuts_down_first(module):
+    program = module("""
+@shutdown
+def first(): log.append("first")
+@shutdown
+async def second(): log.append("second")
+""")
+    log = log_of(program)
+    program.leave()
+    assert log == ["second", "first"]
+
+
 # --- health ---------------------------------------------------------------------------------------
 
 
