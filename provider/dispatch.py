@@ -224,7 +224,7 @@ class Context:
     traceparent: str = ""
     tracestate: str = ""
     id: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
 
     @property
     def remaining(self) -> float:
@@ -261,10 +261,8 @@ class Context:
 
         class Named(logging.LoggerAdapter):  # type: ignore[type-arg]  # not at run time in 3.10
             def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
-                return f"{named}{msg}", {
-                    **kwargs,
-                    "extra": {**known, **(kwargs.get("extra") or {})},
-                }
+                given: dict[str, Any] = kwargs.get("extra") or {}
+                return f"{named}{msg}", dict(kwargs, extra={**known, **given})
 
         return Named(logger, known)
 
