@@ -110,6 +110,30 @@ def test_one_of_a_helper_that_did_not_change_goes_on(code, worker, concurrency):
     assert worker.ask("x", 1) == [22, True]
 
 
+def test_they_take_no_thread_from_the_calls(code, worker):
+    text = """
+    import threading
+    import neotasker
+    busy, free = threading.Semaphore(0), threading.Event()
+
+    def work(**kwargs):
+        busy.release()
+        free.wait(60)
+
+    first = neotasker.background_worker(interval=60, name="first")(work)
+    second = neotasker.background_worker(interval=60, name="second")(work)
+    third = neotasker.background_worker(name="third")(work)
+
+    def handle(command, arg):
+        for _ in range(3):
+            assert busy.acquire(timeout=20)
+        free.set()
+        return "done"
+"""
+    worker.load(code.write("dispatch.py", text), concurrency=2)
+    assert worker.ask("x", 1) == "done"
+
+
 def test_a_save_that_fails_leaves_them_running(code, worker, tmp_path):
     text = (
         TEXT
