@@ -13,6 +13,7 @@ from pathlib import Path
 import cbor2
 import pytest
 import structlog
+from structlog._config import BoundLoggerLazyProxy
 
 from provider.host.admission import Admission
 from provider.host.call import Call
@@ -92,6 +93,12 @@ class Events(list):
 def events():
     """Everything logged during the test; nothing of it is printed."""
     captured = Events()
+    # Another test of this process may have configured logs, and loggers keep what they first found.
+    structlog.reset_defaults()
+    for module in list(sys.modules.values()):
+        logger = vars(module).get("_log")
+        if isinstance(logger, BoundLoggerLazyProxy):
+            vars(logger).pop("bind", None)
     processors = structlog.get_config()["processors"]
     kept = processors.copy()
     # In place: loggers in use keep the list they were made with.
