@@ -1,5 +1,6 @@
 # make run    start the provider with the factorial example on an embedded NATS server
 # make test   install what the tests need, check the house rules, run the suite
+# make coverage  the suite again, with how much of the code it runs
 # make bench  calls per second and CPU per call, beside raw nats-py
 # make docs   write .env.example and docs/configuration.md again from the settings
 # make lock   resolve pyproject.toml afresh into the two lock files
@@ -10,13 +11,17 @@ BIN := $(VENV)/bin
 # More than cores: most tests wait for the processes they started.
 TEST_PROCESSES ?= 6
 
-.PHONY: run test check bench docs lock clean
+.PHONY: run test coverage check bench docs lock clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.installed
 	@exec $(BIN)/provider run --embedded-nats --dispatch dispatch_examples/factorial/dispatch.py
 
 test: check
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+
+# Apart from the tests, because it makes them take twice as long.
+coverage: $(VENV)/.installed-dev
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(TEST_PROCESSES) --dist loadfile
 	@$(BIN)/coverage combine --quiet
