@@ -25,6 +25,10 @@ from tests import forked
 PATIENCE = 40.0
 """Seconds a test waits for something that should come at once, on however slow a machine."""
 
+# A suite started in the background of a shell is deaf to Ctrl-C, and so were all it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # No example is too slow for a machine that has other things to do. And every run of the suite tries
 # the same examples: `--hypothesis-profile=explore` looks for new ones.
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=60)

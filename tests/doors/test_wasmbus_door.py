@@ -240,22 +240,21 @@ async def test_native_calls_go_on_beside_signed_ones(host, provider):
 async def test_a_native_call_does_not_wait_for_signatures(host):
     inbox = host.client.new_inbox()
     answers = await host.client.subscribe(inbox)
-    invocations = [
-        encode_invocation(host.invocation("py.echo", b"\x7f" + cbor2.dumps(number)))
-        for number in range(500)
-    ]
-    for invocation in invocations:
-        await host.client.publish(host.subject, invocation, reply=inbox)
     request = cbor2.dumps({"operation": "py.echo", "payload": "native"})
-    await host.client.publish(host.subject, request, reply=inbox)
-    before = 0
-    while (data := (await answers.next_msg(PATIENCE)).data) != cbor2.dumps({"result": "native"}):
-        assert b"error" not in data
-        before += 1
-    # Checked where they are read, all would have been answered before it, who came last.
-    assert before < 500
-    for _ in range(500 - before):
-        assert b"error" not in (await answers.next_msg(PATIENCE)).data
+    for _ in range(10):
+        invocations = [
+            encode_invocation(host.invocation("py.echo", b"\x7f" + cbor2.dumps(number)))
+            for number in range(500)
+        ]
+        for invocation in invocations:
+            await host.client.publish(host.subject, invocation, reply=inbox)
+        await host.client.publish(host.subject, request, reply=inbox)
+        told = [(await answers.next_msg(PATIENCE)).data for _ in range(501)]
+        assert not any(b"error" in data for data in told)
+        # On a busy machine it may be the last; where it waits its turn, it always is.
+        if told.index(cbor2.dumps({"result": "native"})) < 500:
+            return
+    raise AssertionError("it was the last to be answered")
 
 
 # --- what hosts send ------------------------------------------------------------------------------

@@ -341,6 +341,7 @@ def test_the_worker_is_replaced_however_often_it_dies(faulty, talk):
     deaths = len(faulty.events("worker_lost"))
     for _ in range(5):
         fault(talk, "sometimes", "die")
+    faulty.wait_for("worker_lost", deaths + 5)
     assert len(faulty.events("worker_lost")) == deaths + 5
 
 

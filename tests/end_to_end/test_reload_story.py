@@ -227,6 +227,7 @@ def test_a_broken_save_leaves_the_old_code_serving_and_says_so(edited, name):
     assert edited.call() == "mended"
     assert edited.python.status()["reload_error"] is None
     # One line for the save, one for the reload that was asked for.
+    edited.provider.wait_for("reload_failed", failures + 2)
     assert edited.failures() == failures + 2
 
 

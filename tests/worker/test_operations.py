@@ -349,5 +349,6 @@ def test_without_pydantic_plain_types_are_checked_and_others_left_alone(start, c
         worker.ask("add", {"a": "1"})
     assert worker.ask("first", ["left alone"]) == "left alone"
     assert worker.ask("imported") is False
+    assert worker.bye() == 0
     assert b"first: numbers is not checked" in worker.printed("stderr")
     assert b"pydantic is not in the environment" in worker.printed("stderr")
