@@ -235,7 +235,8 @@ class NatsDoor:
         self.native.requests += 1
         path = self._path
         try:
-            self.check_size(data)
+            if self._max_message:
+                self.check_size(data)
             operation, payload, request_id, timeout_ms, stream, flow = self._reader.read(data)
             if timeout_ms is not None:
                 deadline = path.deadline(timeout_ms / 1000, now)
