@@ -39,7 +39,7 @@ async def test_calls_are_answered_while_nobody_reads_the_log(start_provider, tmp
                         break
                     except client.NoProvider:
                         await asyncio.sleep(0.05)  # what it would say is what is not read here
-            assert await python.call("loud", 20_000) == "loud"
+            assert await python.call("loud", 12_000) == "loud"
             assert await python.call("after") == "after"
             assert (await python.status())["ready"]
         process.send_signal(signal.SIGTERM)

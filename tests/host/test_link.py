@@ -370,7 +370,7 @@ async def test_a_child_that_got_away_and_holds_the_output_delays_nothing_for_lon
         os.kill(child, signal.SIGKILL)
 
 
-async def test_twenty_workers_leave_nothing_behind(house):
+async def test_ten_workers_leave_nothing_behind(house):
     await house.start(
         """
         import os
@@ -385,12 +385,12 @@ async def test_twenty_workers_leave_nothing_behind(house):
         return len(os.listdir("/proc/self/fd")), threading.active_count()
 
     before = await level()
-    for _ in range(20):
+    for _ in range(10):
         await house.call("echo", 1)
         await lost(house, "exit")
-    assert house.fleet.restarts == 20
+    assert house.fleet.restarts == 10
     assert await level() <= before
-    await house.events.until("worker_ready", 21)
+    await house.events.until("worker_ready", 11)
     await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) <= tasks
 
