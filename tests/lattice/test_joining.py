@@ -17,7 +17,7 @@ from provider.lattice.nkeys import KeyPair, Kind
 from provider.settings import Settings, load
 from provider.wire.wasmbus import LinkDefinition
 
-USER = KeyPair.generate(Kind.USER)
+USER = KeyPair.from_raw(Kind.USER, b"\5" * 32)
 ISSUER = KeyPair.generate(Kind.CLUSTER).public
 LINK = LinkDefinition(
     actor_id="MACTOR", values={"config_json": '{"venv_path": "/link", "python_main": "/link"}'}
