@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,6 +47,20 @@ def clean_environment(**more: str) -> dict[str, str]:
         if not name.startswith(("PROVIDER_", "NATS_", "PYTHON_", "VENV_PATH", "PYTHONPATH"))
     }
     return {**kept, **more}
+
+
+@contextlib.contextmanager
+def descriptors_left(spare: int) -> Iterator[None]:
+    """Within, this process can open so many descriptors more."""
+    # They have holes between them, so counting those that are open would not do.
+    free = (number for number in itertools.count() if not os.path.exists(f"/proc/self/fd/{number}"))
+    limit = next(itertools.islice(free, spare, None))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class NatsServer:

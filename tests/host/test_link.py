@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import os
-import resource
 import signal
 import sys
 import threading
@@ -18,7 +17,7 @@ import pytest
 from provider.errors import StartError, WorkerLost
 from provider.host.life import State
 from provider.host.link import LINK_GRACE
-from tests.conftest import PATIENCE
+from tests.conftest import PATIENCE, descriptors_left
 
 
 async def start_fault(house, source, **options):
@@ -104,14 +103,9 @@ async def test_an_environment_that_cannot_be_given_is_no_traceback(house):
 async def test_running_out_of_descriptors_is_a_start_fault_that_leaks_nothing(house):
     house.build()
     before = len(os.listdir("/proc/self/fd"))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for spare in range(9):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (before + spare, hard))
-        try:
-            with pytest.raises(StartError, match="Too many open files"):
-                await house.fleet.start()
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with descriptors_left(spare), pytest.raises(StartError, match="Too many open files"):
+            await house.fleet.start()
         await asyncio.sleep(0)
     assert len(os.listdir("/proc/self/fd")) <= before
     await house.fleet.start()

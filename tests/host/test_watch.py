@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import shutil
 import threading
 
 import pytest
 
 from provider.host.watch import QUIET, Watch
-from tests.conftest import PATIENCE
+from tests.conftest import PATIENCE, descriptors_left
 
 NO_NEWS = QUIET * 3
 """Seconds after which a change that was going to be told has been told."""
@@ -193,16 +192,10 @@ async def test_a_program_goes_on_being_reloaded_after_its_folder_was_replaced(ho
 async def test_a_system_that_watches_nothing_more_costs_a_warning(watched, tmp_path, events):
     file = tmp_path / "dispatch.py"
     file.write_text("old")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # One may be left for the watch, none for what the watch needs.
     for spare in range(3):
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1 + spare, hard)
-        )
-        try:
+        with descriptors_left(spare):
             watched.watch.files([str(file)])
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     told = events.of("folder_not_watched")
     assert told[0]["folder"] == str(tmp_path)
     assert told[0]["level"] == "warning"
