@@ -15,8 +15,8 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -24,6 +24,9 @@ from hypothesis import settings
 from provider import client as provider_client
 from provider.host.embedded import find_server
 from tests import forked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PATIENCE = 40.0
 """Seconds a test waits for something that should come at once, on however slow a machine."""
