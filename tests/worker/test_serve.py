@@ -142,7 +142,13 @@ def test_when_the_host_is_gone_an_idle_worker_leaves_in_order_however_slow_it_is
     worker = serve(
         f"""
         import signal
-        signal.signal(signal.SIGUSR1, lambda *_: open({gate.path!r}).read())
+        def hold(_, frame):
+            if frame.f_code.co_name == "receive":
+                open({gate.path!r}).read()
+            else:  # it has not come back yet from the call to wait for the next
+                signal.setitimer(signal.ITIMER_REAL, 0.01)
+        signal.signal(signal.SIGUSR1, hold)
+        signal.signal(signal.SIGALRM, hold)
         def handle(command, arg): return arg
         """,
         concurrency=concurrency,
