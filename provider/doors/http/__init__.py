@@ -1,0 +1,1 @@
+"""The HTTP door: JSON in, JSON out, from the host itself or from a gateway on the NATS network."""
