@@ -237,6 +237,11 @@ class NatsDoor:
         try:
             if self._max_message:
                 self.check_size(data)
+            if not headers and (plain := self._reader.plain(data)) is not None:
+                path.submit(
+                    Call(*plain, _CBOR, now + path.patience, self._answer_shortly, reply, "", now)
+                )
+                return
             operation, payload, request_id, timeout_ms, stream, flow = self._reader.read(data)
             if timeout_ms is not None:
                 deadline = path.deadline(timeout_ms / 1000, now)

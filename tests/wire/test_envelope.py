@@ -174,6 +174,32 @@ def test_a_request_is_the_same_when_it_comes_again():
     assert again.payload == cbor2.dumps("right")
 
 
+def test_what_says_nothing_but_operation_and_payload_is_plain_from_the_second_time_on():
+    reader = RequestReader(VALUES)
+    first = request(OPERATION, b"\x67payload" + cbor2.dumps(1))
+    again = request(OPERATION, b"\x67payload" + cbor2.dumps([2, b"gpayload"]))
+    assert reader.plain(first) is None
+    reader.read(first)
+    assert reader.plain(again) == ("py.add", cbor2.dumps([2, b"gpayload"]))
+    assert reader.plain(again) == reader.read(again)[:2]
+    assert reader.plain(request(OPERATION, b"\x67payload")) is None
+
+
+@pytest.mark.parametrize(
+    "more",
+    [pair("timeout_ms", 5), pair("id", "a"), pair("stream", True), pair("flow", False)],
+    ids=lambda more: more[1:5].decode(),
+)
+def test_what_says_more_is_never_plain(more):
+    reader = RequestReader(VALUES)
+    data = request(OPERATION, more, b"\x67payload" + cbor2.dumps(1))
+    reader.read(data)
+    assert reader.plain(data) is None
+    payload_inside = request(OPERATION, b"\x67payload" + cbor2.dumps(1), more)
+    reader.read(payload_inside)
+    assert reader.plain(payload_inside) is None
+
+
 def test_ids_are_echoed_as_they_came():
     for item in (b"\x7f\x61a\x61b\xff", b"\x78\x02ab", b"\x40", b"\x60", b"\x5f\x41a\xff"):
         read = READER.read(request(b"\x62id" + item, OPERATION))
