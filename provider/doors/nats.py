@@ -238,9 +238,9 @@ class NatsDoor:
             if self._max_message:
                 self.check_size(data)
             if not headers and (plain := self._reader.plain(data)) is not None:
-                path.submit(
-                    Call(*plain, _CBOR, now + path.patience, self._answer_shortly, reply, "", now)
-                )
+                named, argument = plain
+                deadline, answer = now + path.patience, self._answer_shortly
+                path.submit(Call(named, argument, _CBOR, deadline, answer, reply, "", now))
                 return
             operation, payload, request_id, timeout_ms, stream, flow = self._reader.read(data)
             if timeout_ms is not None:
