@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from provider.dispatch import HOOK_MARK, MARK
 from provider.worker.faults import described, traced
 from provider.worker.loops import the_loop
+from provider.worker.marks import mark_of
 
 if TYPE_CHECKING:
     import types
@@ -143,16 +144,13 @@ def _marked(cls: type) -> Iterator[tuple[str, str]]:
     for base in reversed(cls.__mro__):
         names.update(dict.fromkeys(vars(base)))
     for name in names:
-        function = inspect.getattr_static(cls, name)
-        kind = _kind_of(function) or _kind_of(getattr(function, "__func__", None))
+        kind = _kind_of(inspect.getattr_static(cls, name))
         if kind is not None:
             yield name, kind
 
 
 def _kind_of(value: Any) -> str | None:
-    # Not getattr: objects that answer to every name would declare themselves.
-    attributes = getattr(value, "__dict__", None)
-    kind = attributes.get(HOOK_MARK) if isinstance(attributes, dict) else None
+    kind = mark_of(value, HOOK_MARK)
     return kind if isinstance(kind, str) and kind in KINDS else None
 
 

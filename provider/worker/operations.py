@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from provider.dispatch import MARK, Declaration
 from provider.errors import CallError, UnknownOperation, clip
 from provider.worker.binding import Binding, BindingError
+from provider.worker.marks import mark_of
 
 if TYPE_CHECKING:
     import types
@@ -201,9 +202,7 @@ def _of(declared: Declaration, function: Callable[..., Any]) -> Operation:
 
 
 def _declaration_of(value: Any) -> Declaration | None:
-    # Not getattr: objects that answer to every name would declare themselves.
-    declared = getattr(value, "__dict__", None)
-    declared = declared.get(MARK) if isinstance(declared, dict) else None
+    declared = mark_of(value, MARK)
     return declared if isinstance(declared, Declaration) else None
 
 
@@ -212,10 +211,7 @@ def _marked_methods(cls: type) -> Iterator[tuple[str, Declaration]]:
     for base in reversed(cls.__mro__):
         names.update(dict.fromkeys(vars(base)))
     for name in names:
-        function = inspect.getattr_static(cls, name)
-        if isinstance(function, staticmethod | classmethod):
-            function = function.__func__
-        declared = _declaration_of(function)
+        declared = _declaration_of(inspect.getattr_static(cls, name))
         if declared is not None:
             yield name, declared
 
