@@ -103,8 +103,9 @@ class Fleet:
         self._files: list[str] = []
         self._files_changed = False
         self._failed_files: list[Signature | None] = []
-        """Of each of `_files`, as it was when a reload last failed."""
-        self._reloads_asked = 0
+        """Of each of `_files`, as it was when the reload was asked for that last failed."""
+        self._reloads_asked: collections.deque[list[Signature | None]] = collections.deque()
+        """What each of `_files` looked like, for each reload under way."""
         self._reload_timer: asyncio.TimerHandle | None = None
         self._forced: dict[int, Call] = {}
 
@@ -118,7 +119,7 @@ class Fleet:
         """Whether the program has changed since what serves was loaded, as far as can be seen."""
         return self._watching and (
             self._files_changed
-            or self._reloads_asked > 0
+            or bool(self._reloads_asked)
             or list(map(_look, self._programs)) != self._seen
         )
 
@@ -265,7 +266,7 @@ class Fleet:
 
     def _ask_reload(self, link: Link, number: int, out: list[bytes], *, force: bool) -> None:
         link.ask_reload(number, out, force=force)
-        self._reloads_asked += 1
+        self._reloads_asked.append(list(map(_look, self._files)))
         if self._reload_timer is None:
             self._time_reload(link)
 
@@ -289,7 +290,7 @@ class Fleet:
         if link is None or not self._reloads_asked:
             raise FrameError("a reload ended that nobody asked for")
         error = told.get("error")
-        self._reloads_asked -= 1
+        files = self._reloads_asked.popleft()
         if self._reload_timer is not None:
             self._reload_timer.cancel()
             self._reload_timer = None
@@ -298,7 +299,7 @@ class Fleet:
         else:
             link.reload_ended()
         if error is not None:
-            self._reload_failed(number, error)
+            self._reload_failed(number, error, files)
             return
         self._note_files(told)
         if told.get("modules"):
@@ -313,11 +314,10 @@ class Fleet:
         if number:
             self._answer_forced(number, None)
 
-    def _reload_failed(self, number: int, error: Any) -> None:
+    def _reload_failed(self, number: int, error: Any, files: list[Signature | None]) -> None:
         text = str(error.get("message")) if isinstance(error, dict) else str(error)
         trace = str(error.get("traceback") or "") if isinstance(error, dict) else ""
         # After a save that was seen before a call, the watcher's word on the same save follows.
-        files = list(map(_look, self._files))
         is_new = bool(number) or text != self.reload_error or files != self._failed_files
         self.reload_error, self._failed_files = text, files
         (_log.error if is_new else _log.debug)(
@@ -383,7 +383,7 @@ class Fleet:
         self._link = link
         self.broken = None
         self.reload_error = None
-        self._reloads_asked = 0
+        self._reloads_asked.clear()
         self._retry.clear()
         for path in loaded.get("hidden", ()):
             _log.warning("file_hidden_by_library", file=path)

@@ -192,7 +192,7 @@ async def test_a_save_the_watcher_saw_first_is_not_asked_for_again_by_a_call(hou
             await asyncio.sleep(0.01)
     after = house.submit("who")
     await house.turn()
-    assert house.fleet._reloads_asked == 1
+    assert len(house.fleet._reloads_asked) == 1
     house.open_gate()
     await running
     assert await after == "new"
