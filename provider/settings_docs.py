@@ -76,9 +76,9 @@ in this list is a warning.
 `0`. A path that begins with `~/` begins at the home directory.
 
 **Secrets** have no flag, because everybody on a machine can read the flags of its processes. They
-are shown as `********`, as are passwords inside a URL. `NATS_PASSWORD_FILE` and `NATS_TOKEN_FILE`
-name a file that holds the secret; white space around it is taken off. To give one both ways in
-one place is an error.
+are shown as `********`, as are passwords inside a URL. `NATS_PASSWORD_FILE`, and the like for each
+of them, names a file that holds the secret; white space around it is taken off. To give one both
+ways in one place is an error.
 """
 
 

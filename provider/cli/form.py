@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from provider.client import Python
     from provider.connection import NatsOptions
+    from provider.doors.http.options import HttpOptions
     from provider.lattice.joining import Joining
     from provider.settings.load import Launch
 
@@ -38,7 +39,8 @@ app = typer.Typer(
 )
 
 CODE, NATS, ADDRESS, LATTICE = "Your code", "NATS", "Address", "Lattice"
-CALLS, LIMITS, WORKER, RELOAD, LOGS = "Calls", "Limits", "Worker", "Reload", "Logs"
+CALLS, HTTP, LIMITS = "Calls", "HTTP", "Limits"
+WORKER, RELOAD, LOGS = "Worker", "Reload", "Logs"
 
 EnvFile = Annotated[
     Path | None,
@@ -186,6 +188,38 @@ def nats_options(settings: Settings) -> NatsOptions:
         cert=settings.nats_cert,
         key=settings.nats_key,
         ca=settings.nats_ca,
+    )
+
+
+def http_options(settings: Settings) -> HttpOptions | None:
+    """How the settings say to answer over HTTP; None when nobody is to."""
+    from provider.doors.http.options import LOOPBACK, HttpOptions
+    from provider.wire.values import Limits
+
+    if settings.http is None:
+        return None
+    host, _, port = settings.http.rpartition(":")
+    token, key = settings.http_token, settings.http_api_key
+    return HttpOptions(
+        host=host.removeprefix("[").removesuffix("]") or LOOPBACK,
+        port=int(port),
+        max_body=settings.http_max_body,
+        max_bodies=max(settings.queue_bytes, settings.http_max_body),
+        max_head=settings.http_max_headers,
+        concurrency=settings.http_concurrency,
+        connections=settings.http_connections,
+        read_timeout=settings.http_read_timeout,
+        idle_timeout=settings.http_idle_timeout,
+        origins=settings.http_origins,
+        token=token.get_secret_value() if token else "",
+        api_key=key.get_secret_value() if key else "",
+        tracebacks=settings.tracebacks,
+        limits=Limits(
+            depth=settings.max_depth,
+            items=settings.max_items,
+            string=settings.max_string,
+            integer_bits=settings.max_integer_bits,
+        ),
     )
 
 

@@ -18,6 +18,7 @@ from provider.cli.form import (
     ADDRESS,
     CALLS,
     CODE,
+    HTTP,
     LATTICE,
     LIMITS,
     LOGS,
@@ -28,6 +29,7 @@ from provider.cli.form import (
     app,
     configure_logs,
     fail,
+    http_options,
     json_line,
     nats_options,
     run_loop,
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from provider.host.run import Ready
     from provider.lattice.joining import Joining
 
-EVERYTHING = (CODE, NATS, ADDRESS, LATTICE, CALLS, LIMITS, WORKER, RELOAD, LOGS)
+EVERYTHING = (CODE, NATS, ADDRESS, LATTICE, CALLS, HTTP, LIMITS, WORKER, RELOAD, LOGS)
 
 
 @app.command()
@@ -64,13 +66,14 @@ def run(
     settings: Settings,
     joining: "Joining | None",  # noqa: UP037  with_settings evaluates annotations; this costs time
 ) -> None:
-    """Serve a dispatch program on NATS until stopped.
+    """Serve a dispatch program on NATS, and over HTTP with --http, until stopped.
 
     Stops in order on Ctrl-C or SIGTERM (a second one forces), loads the code again on SIGHUP.
     `provider` alone, with a pipe on standard input, is `provider run --host-data -`.
 
     ```
     provider run dispatch.py
+    provider run dispatch.py --http 8000
     provider run --example factorial --embedded-nats
     ```
     """
@@ -92,6 +95,7 @@ def run(
                 options,
                 announce=_announce,
                 membership=lattice.membership(settings, joining),
+                http=http_options(settings),
             )
         )
     except StartError as error:
@@ -191,6 +195,10 @@ def _say_who_launched_us(joining: Joining) -> None:
         log.warning("host_data_left_out", reason=note)
 
 
+def _over_http(url: str) -> str:
+    return f"Over HTTP: {url}, operations at {url}/call/NAME\n\n" if url else ""
+
+
 def _announce(ready: Ready) -> None:
     from provider.wire.address import Address
 
@@ -215,7 +223,7 @@ def _announce(ready: Ready) -> None:
             example += f" {flag} {shlex.quote(value)}"
     typer.echo(
         f"\nServing {ready.program}\nCall it from a second terminal:\n\n"
-        f"    {prefix}{command} call {example}\n\n"
+        f"    {prefix}{command} call {example}\n\n{_over_http(ready.http)}"
         "Save the program while this runs: the next call runs what you saved. Ctrl-C stops.\n",
         err=True,
     )

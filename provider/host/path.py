@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from provider.host.call import Call
     from provider.host.fleet import Fleet
 
+MOST_GIVEN_UP = 64
+"""Calls that were given up and may stand in the queue all the same."""
+
 _log = logs.get_logger(component="calls")
 
 
@@ -57,6 +60,8 @@ class CallPath:
         """Seconds a call may take whose caller says nothing."""
         self.burst = fleet.burst
         self._reload_allowed = reload_allowed
+        self._given_up = 0
+        """Calls given up since those were last taken out of the queue."""
         self._wake: asyncio.TimerHandle | None = None
         self._wake_at = math.inf
         self.draining = False
@@ -142,6 +147,21 @@ class CallPath:
             call.answer(call, result, error)
         except Exception:  # noqa: BLE001  a door that fails with one answer keeps no other one back
             _log.exception("answer_failed", operation=call.operation, request_id=call.request_id)
+
+    def give_up(self, call: Call, error: CallError) -> None:
+        """Answer a call nobody waits for any more, unless it is in the hands of a worker.
+
+        Args:
+            call: that was submitted.
+            error: what it is answered and counted with.
+        """
+        if call.open and not call.number:
+            self.finish(call, None, error)
+            call.payload = b""  # it stands in the queue for a while
+            self._given_up += 1
+            if self._given_up >= MOST_GIVEN_UP:
+                self._given_up = 0
+                self._fleet.forget_answered()
 
     async def drained(self) -> None:
         """Wait until every accepted call has been answered."""

@@ -24,7 +24,7 @@ from provider.doors.describe import DescribeDoor
 from provider.doors.discovery import Discovery
 from provider.doors.nats import NatsDoor
 from provider.doors.subscriptions import PATIENCE
-from provider.errors import CallError, ExitCode
+from provider.errors import CallError, ExitCode, StartError
 from provider.host.admission import Admission
 from provider.host.cache import ResultCache
 from provider.host.call import RELOAD, Call
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
 
+    from provider.doors.http.in_host import InHost
+    from provider.doors.http.options import HttpOptions
+    from provider.doors.http.server import HttpServer
     from provider.doors.wasmbus import WasmbusDoor
     from provider.host.contract import WorkerSetup
     from provider.lattice.membership import Membership
@@ -65,6 +68,7 @@ async def run(
     *,
     announce: Callable[[Ready], None] = lambda _ready: None,
     membership: Membership | None = None,
+    http: HttpOptions | None = None,
 ) -> int:
     """Serve until told to stop.
 
@@ -74,14 +78,16 @@ async def run(
         options: of the NATS connection.
         announce: told once, when calls are answered.
         membership: of a wasmCloud lattice; None for none.
+        http: of the HTTP door; None for none.
 
     Returns:
         The exit code: 0 after an orderly stop, 1 when the connection was lost for good.
 
     Raises:
-        StartError: the code cannot be loaded, or NATS cannot be reached and waiting was refused.
+        StartError: the code cannot be loaded, NATS cannot be reached and waiting was refused, or
+            the port of the HTTP door is taken.
     """
-    return await _Host(settings, setup, options, announce, membership).life()
+    return await _Host(settings, setup, options, announce, membership, http).life()
 
 
 class Ready:
@@ -92,13 +98,17 @@ class Ready:
         embedded: whether that server is our own.
         address: the subjects.
         program: what is served.
+        http: URL of the HTTP door, empty when there is none.
     """
 
-    def __init__(self, url: str, *, embedded: bool, address: Address, program: str) -> None:
+    def __init__(
+        self, url: str, *, embedded: bool, address: Address, program: str, http: str = ""
+    ) -> None:
         self.url = url
         self.embedded = embedded
         self.address = address
         self.program = program
+        self.http = http
 
 
 class _Host:
@@ -111,8 +121,13 @@ class _Host:
         options: connection.NatsOptions,
         announce: Callable[[Ready], None],
         membership: Membership | None,
+        http: HttpOptions | None,
     ) -> None:
         self._membership = membership
+        self._http_options = http
+        self._http: HttpServer | None = None
+        self._in_host: InHost | None = None
+        self._discovery: Discovery | None = None
         self._wasmbus: WasmbusDoor | None = None
         self._host_waits = ""
         """Where the host that told us to leave waits for word, empty when it did not."""
@@ -159,9 +174,12 @@ class _Host:
                 self._options = connection.NatsOptions(servers=(server.url,))
             stack.callback(self._watch.close)
             stack.push_async_callback(self._stop_fleet)
+            await self._open_http(stack)
             if await self._unless_stopped(self._fleet.start()) is None:
                 return ExitCode.OK
             self._loaded = True
+            if self._in_host is not None:
+                self._in_host.started = True
             client = await self._unless_stopped(self._connect())
             if client is None:
                 return ExitCode.OK
@@ -173,6 +191,7 @@ class _Host:
                     embedded=embedded,
                     address=self._address,
                     program=self._setup.program,
+                    http=self._http.url if self._http is not None else "",
                 )
             )
             await self._stop.wait()
@@ -180,6 +199,32 @@ class _Host:
             if self._host_waits:
                 await self._say_goodbye(client)
         return ExitCode.FAILED if self._lost else ExitCode.OK
+
+    async def _open_http(self, stack: contextlib.AsyncExitStack) -> None:
+        """Listen before all else: probes are answered while the program is loaded."""
+        options = self._http_options
+        if options is None:
+            return
+        if self._settings.strict and not (options.token or options.api_key):
+            raise StartError(
+                "PROVIDER_STRICT refuses calls of which nobody knows who makes them; over HTTP "
+                "set PROVIDER_HTTP_TOKEN or PROVIDER_HTTP_API_KEY, too"
+            )
+        try:
+            # Nobody else should wait for what it stands on, or need it.
+            from provider.doors.http.in_host import InHost
+            from provider.doors.http.server import HttpServer
+        except ImportError as error:
+            raise StartError(
+                f"the HTTP door needs more: pip install 'python-provider[http]' ({error})"
+            ) from None
+        self._in_host = InHost(self._path, self._fleet, self._status)
+        self._http = HttpServer(self._in_host, options)
+        stack.push_async_callback(self._http.close)
+        await self._http.open()
+
+    def _status(self) -> dict[str, Any]:
+        return {} if self._discovery is None else self._discovery.status()
 
     async def _connect(self) -> BurstClient:
         return await connection.connect(
@@ -208,6 +253,7 @@ class _Host:
         discovery = Discovery(
             client, door, self._fleet, self._admission, address, cache=self._cache
         )
+        self._discovery = discovery
         others: list[Any] = [discovery, DescribeDoor(client, address, self._fleet)]
         if settings.admin:
             others.append(
@@ -250,6 +296,7 @@ class _Host:
             subject=address.rpc,
             operations=f"{address.operations}.>",
             program=self._setup.program,
+            **({"http": self._http.url} if self._http is not None else {}),
         )
         return door, others
 
@@ -283,6 +330,8 @@ class _Host:
         _log.info("drained", seconds=round(time.monotonic() - began, 3))
 
     async def _drain_orderly(self, door: NatsDoor, others: list[Any]) -> None:
+        if self._http is not None:
+            self._http.stop_listening()
         # Others first: whoever asks finds us gone while the calls of those who found us go on.
         for other in others:
             await other.close()
@@ -293,6 +342,8 @@ class _Host:
         await self._path.drained()
         if self._wasmbus is not None:
             await self._wasmbus.settled()
+        if self._http is not None:
+            await self._http.settled()
         await door.close()
 
     async def _say_goodbye(self, client: BurstClient) -> None:

@@ -53,6 +53,27 @@ def _folders(value: object) -> object:
     return [part for part in value.split(":") if part] if isinstance(value, str) else value
 
 
+def _listen(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    plain = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not (port.isascii() and port.isdigit() and int(port) < 65536) or (
+        text != port and (not plain or not plain.isprintable() or " " in plain)
+    ):
+        raise ValueError(_LISTEN.expects)
+    if ":" in plain and plain == host:
+        raise ValueError(_LISTEN.expects)  # an IPv6 address needs its brackets
+    return text
+
+
+def _origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    origins = tuple(part.strip() for part in value.split(",") if part.strip())
+    if any(not re.fullmatch(r"\*|null|[a-z][a-z0-9+.-]*://[!-~]+(?<!/)", each) for each in origins):
+        raise ValueError(_ORIGINS.expects)
+    return origins
+
+
 def _keys(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -115,6 +136,12 @@ _FOLDERS = Kind(
     is_path=True,
 )
 
+_LISTEN = Kind("port or host:port", "a port such as 8000, or host:port such as 0.0.0.0:8000")
+_ORIGINS = Kind(
+    "origins",
+    "origins of web pages such as https://example.org separated by commas, or *",
+    ",".join,
+)
 _KEYS = Kind("public keys", "public keys separated by commas", ",".join)
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -145,5 +172,7 @@ SomePath = Annotated[Path | None, _PATH]
 ReadableFile = Annotated[Path | None, AfterValidator(_readable), _FILE]
 Folders = Annotated[tuple[Path, ...], BeforeValidator(_folders), _FOLDERS]
 Keys = Annotated[tuple[str, ...], BeforeValidator(_keys), _KEYS]
+Listen = Annotated[str | None, AfterValidator(_listen), _LISTEN]
+Origins = Annotated[tuple[str, ...], BeforeValidator(_origins), _ORIGINS]
 Level = Annotated[LogLevel, BeforeValidator(_lower), _choice(LogLevel)]
 Format = Annotated[LogFormat, BeforeValidator(_lower), _choice(LogFormat)]

@@ -19,7 +19,9 @@ from provider.settings.kinds import (  # noqa: TC001  pydantic reads the annotat
     Format,
     Keys,
     Level,
+    Listen,
     Number,
+    Origins,
     ReadableFile,
     Secret,
     Servers,
@@ -48,6 +50,7 @@ GROUPS = {
     "Lattice": "Signed calls, as wasmCloud hosts and actors make them. "
     "A host says most of this itself when it launches the provider.",
     "Calls": "How long a call may take, how many may wait and how many run.",
+    "HTTP": "Calls over HTTP, from `provider run --http` or from `provider gateway`.",
     "Limits": "How large a message and the values in it may be.",
     "Worker": "The process that runs your code.",
     "Reload": "What happens when your code is edited.",
@@ -248,6 +251,78 @@ class Settings(BaseSettings):
         ge=1,
         le=256,
         default=1,
+    )
+
+    http: Listen = knob(
+        "PROVIDER_HTTP",
+        "HTTP",
+        "Answer calls over HTTP on this port of 127.0.0.1, or on this host:port. 0 is any free "
+        "port. Unset, nobody listens.",
+    )
+    http_max_body: Size = knob(
+        "PROVIDER_HTTP_MAX_BODY",
+        "HTTP",
+        "The largest body of a request.",
+        ge=1,
+        le=1 << 29,
+        default=8 << 20,
+    )
+    http_max_headers: Size = knob(
+        "PROVIDER_HTTP_MAX_HEADERS",
+        "HTTP",
+        "The most bytes of a request line and its headers.",
+        ge=256,
+        le=1 << 20,
+        default=32 << 10,
+    )
+    http_concurrency: Number = knob(
+        "PROVIDER_HTTP_CONCURRENCY",
+        "HTTP",
+        "How many requests may be on their way at once. One more is answered with 429.",
+        ge=1,
+        default=1024,
+    )
+    http_connections: Number = knob(
+        "PROVIDER_HTTP_CONNECTIONS",
+        "HTTP",
+        "How many connections may be open. For one more the one is closed that was idle longest, "
+        "or it is answered with 503.",
+        ge=1,
+        default=1000,
+    )
+    http_read_timeout: Duration = knob(
+        "PROVIDER_HTTP_READ_TIMEOUT",
+        "HTTP",
+        "How long a request may take to come, its body included, and how long a client may leave "
+        "an answer unread.",
+        gt=0,
+        default=30.0,
+    )
+    http_idle_timeout: Duration = knob(
+        "PROVIDER_HTTP_IDLE_TIMEOUT",
+        "HTTP",
+        "How long a connection may wait for its next request.",
+        gt=0,
+        default=75.0,
+    )
+    http_origins: Origins = knob(
+        "PROVIDER_HTTP_ORIGINS",
+        "HTTP",
+        "Web pages of these origins may call (CORS), separated by commas; * for all. Without it, "
+        "only pages that come from the same host and port.",
+        default=(),
+    )
+    http_token: Secret = knob(
+        "PROVIDER_HTTP_TOKEN",
+        "HTTP",
+        "With it, callers have to send Authorization: Bearer and this.",
+        flag=None,
+    )
+    http_api_key: Secret = knob(
+        "PROVIDER_HTTP_API_KEY",
+        "HTTP",
+        "With it, callers have to send X-API-Key: and this. Of token and key either one will do.",
+        flag=None,
     )
 
     max_message: Size = knob(

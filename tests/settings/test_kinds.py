@@ -148,3 +148,27 @@ def test_public_keys_are_separated_by_commas_and_checked() -> None:
     assert settings.cluster_issuers == keys
     with pytest.raises(StartError, match="expected  public keys separated by commas"):
         load(environ={"PROVIDER_CLUSTER_ISSUERS": "C1"})
+
+
+# --- Where HTTP listens, and who may call ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["0", "8000", "127.0.0.1:8000", "[::1]:8000", "my-host:65535"])
+def test_places_to_listen(text: str) -> None:
+    assert value(text, "PROVIDER_HTTP") == text
+
+
+@pytest.mark.parametrize("text", ["65536", "host", "host:", ":8000", "::1:80", "a b:1", "-1", "٣"])
+def test_no_places_to_listen(text: str) -> None:
+    assert "a port such as 8000, or host:port" in wrong({"PROVIDER_HTTP": text})
+
+
+def test_origins_are_separated_by_commas() -> None:
+    settings = load(environ={"PROVIDER_HTTP_ORIGINS": "https://a.org, http://localhost:3000"})
+    assert settings.http_origins == ("https://a.org", "http://localhost:3000")
+    assert load(environ={"PROVIDER_HTTP_ORIGINS": "*"}).http_origins == ("*",)
+
+
+@pytest.mark.parametrize("text", ["a.org", "https://a.org/", "https://a org"])
+def test_no_origins(text: str) -> None:
+    assert "origins of web pages" in wrong({"PROVIDER_HTTP_ORIGINS": text})

@@ -51,6 +51,8 @@ def test_every_field_can_be_given_by_its_variable(tmp_path: Path) -> None:
         "file": str(file),
         "on or off": "on",
         "public keys": "C" * 56,
+        "port or host:port": "8000",
+        "origins": "https://example.org",
     }
     environ = {
         knob.variable: by_kind.get(knob.kind.name, str(knob.default or "text"))

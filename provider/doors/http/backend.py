@@ -68,6 +68,11 @@ class Health:
 class Backend(Protocol):
     """Runs the calls."""
 
+    @property
+    def wants_headers(self) -> bool:
+        """Whether calls should carry the headers of their requests."""
+        ...
+
     async def call(self, call: HttpCall) -> bytes:
         """The result, written in the encoding of the call.
 
