@@ -15,7 +15,9 @@ from provider.errors import HandlerError
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from provider.wire.route import Route
 
 __all__ = [
     "Context",
@@ -36,6 +38,9 @@ MARK = "__provider_operation__"
 """The attribute in which `operation` notes what a function is declared as."""
 HOOK_MARK = "__provider_hook__"
 """The attribute in which `startup` and its like note when a function is called."""
+ROUTED = "__provider_routed__"
+"""The name under which a module keeps what `operation` said of its functions where one of them has
+a route: a second function of the same name would take the first one's place unseen."""
 RESERVED_NAMES = frozenset({"reload"})
 """What no operation can be called, because the provider answers it itself."""
 
@@ -50,6 +55,7 @@ class Declaration:
         batch: most calls given to the function at once, as a list; 0 for one at a time.
         wait: seconds a batch may wait for more calls.
         cache: seconds a result answers the same argument again; 0 for never.
+        http: under which it is reached over HTTP, beside POST /call/ and its name.
     """
 
     name: str
@@ -57,6 +63,7 @@ class Declaration:
     batch: int = 0
     wait: float = 0.0
     cache: float = 0.0
+    http: tuple[Route, ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -76,6 +83,9 @@ def operation(
     batch: int | None = None,
     wait: float = 0.0,
     cache: float | None = None,
+    http: str | Sequence[str] = (),
+    status: int = 200,
+    http_raw: bool = False,
 ) -> Callable[[F], F]: ...
 
 
@@ -88,6 +98,9 @@ def operation(
     batch: int | None = None,
     wait: float = 0.0,
     cache: float | None = None,
+    http: str | Sequence[str] = (),
+    status: int = 200,
+    http_raw: bool = False,
 ) -> Any:
     """Declare that a function, or a method of a class, can be called by its name.
 
@@ -99,16 +112,24 @@ def operation(
         batch: give the function lists of up to this many arguments; it returns as many results.
         wait: seconds a batch may wait for more calls.
         cache: seconds a result may answer the same argument again without the function.
+        http: method and path under which it is reached over HTTP, such as `PUT /tasks/{id}`, or
+            several of them. Variables of the path are parameters of the function.
+        status: of an HTTP answer that is no error, 200 to 299.
+        http_raw: the function takes the whole HTTP request as a map and returns the whole answer as
+            one.
 
     Raises:
         TypeError: this is no function.
-        ValueError: the name makes no operation, or a number is out of its range.
+        ValueError: the name makes no operation, a number is out of its range, or a route is none.
     """
 
     def declare(function: F) -> F:
         if not callable(function) or isinstance(function, type):
             raise TypeError(f"operation declares functions and methods, not {function!r:.100}")
-        setattr(function, MARK, _declaration(function, name, interface, batch, wait, cache))
+        routes = _routes(http, status, http_raw)
+        declared = _declaration(function, name, interface, batch, wait, cache, routes)
+        setattr(function, MARK, declared)
+        _note(function, declared)
         return function
 
     return declare if function is None else declare(function)
@@ -121,6 +142,7 @@ def _declaration(
     batch: int | None,
     wait: float,
     cache: float | None,
+    routes: tuple[Route, ...],
 ) -> Declaration:
     full = name or function.__name__
     before, dot, last = full.rpartition(".")
@@ -130,7 +152,7 @@ def _declaration(
                 f"{full!r} has an interface already; leave out interface={interface!r}"
             )
         interface = before
-    declared = Declaration(last, interface, batch or 0, float(wait), float(cache or 0))
+    declared = Declaration(last, interface, batch or 0, float(wait), float(cache or 0), routes)
     whole = declared.full_name
     if not last or interface == "" or len(whole.encode()) > 256 or not whole.isprintable():
         raise ValueError(f"{whole!r:.100} makes no name of an operation: 1 to 256 printable bytes")
@@ -145,6 +167,32 @@ def _declaration(
     if cache is not None and not cache > 0:
         raise ValueError(f"cache={cache} is no number of seconds above 0")
     return declared
+
+
+def _routes(http: str | Sequence[str], status: int, raw: bool) -> tuple[Route, ...]:
+    if not http:
+        if raw or status != 200:
+            raise ValueError("status and http_raw are of use only with http")
+        return ()
+    if type(status) is not int or not 200 <= status <= 299:
+        raise ValueError(
+            f"status={status!r:.100} is not between 200 and 299; for another one, raise "
+            "OperationError"
+        )
+    if raw and status != 200:
+        raise ValueError("with http_raw=True the function returns the status; leave out status")
+    from provider.wire.route import read_route
+
+    written = [http] if isinstance(http, str) else list(http)
+    return tuple(read_route(text, status=status, raw=raw) for text in written)
+
+
+def _note(function: Any, declared: Declaration) -> None:
+    names = getattr(function, "__globals__", None)
+    place = getattr(function, "__qualname__", "")
+    # What is made inside a function, or by lambda, has no name of its own in the module.
+    if isinstance(names, dict) and "<" not in place:
+        names.setdefault(ROUTED, []).append((place, declared))
 
 
 def startup(function: F, /) -> F:
@@ -225,6 +273,7 @@ class Context:
     tracestate: str = ""
     id: str = ""
     headers: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+    _line: Any = field(default=None, repr=False, compare=False)
 
     @property
     def remaining(self) -> float:
@@ -233,11 +282,33 @@ class Context:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the caller has stopped waiting, because the deadline has passed.
+        """Whether the caller has stopped waiting.
 
-        A handler that looks has a moment to give up by itself; then its process is ended.
+        Because the deadline has passed: a handler that looks has a moment to give up by itself;
+        then its process is ended. Or, of a stream, because its caller has left.
         """
-        return time.monotonic() >= self.deadline
+        return time.monotonic() >= self.deadline or (self._line is not None and self._line.left())
+
+    def progress(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Say how far the call is; it never waits, and may be said as often as you like.
+
+        Callers of a stream who ask for it are told, about ten times a second and of the newest; for
+        other calls it stands in the provider's status.
+
+        Args:
+            done: how much is done, in any unit.
+            total: how much there is to do, None where that is not known.
+            note: what is being done, for a person; the first 200 characters are told.
+
+        Raises:
+            TypeError: something is no number, or no text.
+            ValueError: a number is not finite, or beyond 2**63.
+        """
+        from provider.wire.advance import advance
+
+        told = advance(done, total, note)
+        if self._line is not None:
+            self._line.report(told)
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:

@@ -58,6 +58,8 @@ def operations(
         first = operation["doc"].partition("\n")[0]
         if first:
             typer.echo(f"    {first}")
+        for route in operation.get("http", ()):
+            typer.echo(f"    {route['method']} {route['path']}")
     if not told:
         typer.echo(
             "no operations are declared; handle(command, arg) takes whatever comes", err=True

@@ -57,6 +57,7 @@ class Declared:
         batch: most calls given to it at once; 0 for one at a time.
         cache: seconds a result answers again; 0 for never.
         streams: whether it gives its result in parts.
+        http: its HTTP routes, each as `worker.routes.described` has it.
         numbers: how its calls went.
     """
 
@@ -67,6 +68,7 @@ class Declared:
     batch: int
     cache: float
     streams: bool
+    http: tuple[dict[str, Any], ...]
     numbers: Numbers
 
     def as_map(self) -> dict[str, Any]:
@@ -79,6 +81,7 @@ class Declared:
             "batch": self.batch,
             "cache": self.cache,
             "streams": self.streams,
+            "http": [dict(route) for route in self.http],
         }
 
 
@@ -204,6 +207,18 @@ class Catalogue:
                 batch=int(entry["batch"]),
                 cache=float(entry["cache"]),
                 streams=bool(entry["streams"]),
+                http=tuple(_route(route) for route in entry["http"]),
                 numbers=self._numbers.setdefault(name, Numbers()),
             )
         return None
+
+
+def _route(told: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "method": str(told["method"]),
+        "path": str(told["path"]),
+        "status": int(told["status"]),
+        "raw": bool(told["raw"]),
+        "whole": bool(told["whole"]),
+        "parameters": dict(told["parameters"]),
+    }

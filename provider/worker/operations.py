@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from provider.dispatch import MARK, Declaration
 from provider.errors import CallError, UnknownOperation, clip
+from provider.worker import routes
 from provider.worker.binding import Binding, BindingError
 from provider.worker.marks import mark_of
 
@@ -84,6 +85,12 @@ class Operation:
             raise Refusal(error) from None
         return self.function(*args, **kwargs)
 
+    @property
+    def streams(self) -> bool:
+        """Whether it gives its result in parts."""
+        function = self.function
+        return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
     def described(self) -> dict[str, Any]:
         """What there is to tell about it, as it travels to the host."""
         declared, function = self.declaration, self.function
@@ -94,8 +101,8 @@ class Operation:
             "doc": clip(inspect.getdoc(function) or "", MOST_DOC),
             "batch": declared.batch,
             "cache": declared.cache,
-            "streams": inspect.isgeneratorfunction(function)
-            or inspect.isasyncgenfunction(function),
+            "streams": self.streams,
+            "http": routes.described(self),
         }
 
 
@@ -190,7 +197,14 @@ def collect(module: types.ModuleType) -> Operations | None:
                 found += [_of(declared, getattr(instance, name)) for name, declared in marked]
         elif isinstance(declared := _declaration_of(value), Declaration):
             found.append(_of(declared, value))
-    return Operations(found, getattr(module, "handle", None), instances) if found else None
+    if not found:
+        return None
+    operations = Operations(found, getattr(module, "handle", None), instances)
+    try:
+        routes.check(found, module)
+    except routes.RouteError as error:
+        raise DeclarationError(str(error)) from None
+    return operations
 
 
 def _of(declared: Declaration, function: Callable[..., Any]) -> Operation:

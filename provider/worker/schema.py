@@ -43,6 +43,7 @@ _STREAMS = frozenset(
     }
 )
 _JSON = (str, int, float, bool, type(None))
+_NAMES: dict[type, str] = {kind: _PLAIN[kind]["type"] for kind in (*_JSON, list, dict)}
 MOST_DEFAULT = 200
 """Characters of a default that is told."""
 
@@ -56,6 +57,55 @@ def schemas(operations: Operations) -> dict[str, dict[str, Any]]:
         }
         for operation in operations.all
     }
+
+
+def kinds(operation: Operation) -> dict[str, Any]:
+    """By name of the parameter, of which types of JSON its values are, and those of its members.
+
+    As much of the schema as is needed to read a value that comes as text: `{"types": ["integer"]}`
+    or `{"types": ["array"], "items": ["integer"]}`, without types where all are welcome.
+    """
+    told: dict[str, Any] = {}
+    for parameter in operation.binding.parameters:
+        told[parameter.name] = {"types": []}
+        # What authors add to the schemas of their types may be anything.
+        with contextlib.suppress(Exception):
+            told[parameter.name] = _kind(_parameter(operation, parameter))
+    return told
+
+
+def _kind(schema: dict[str, Any]) -> dict[str, list[str]]:
+    shared = schema.get("$defs", {})
+    types = _types(schema, shared, set())
+    if "array" not in types:
+        return {"types": sorted(types)}
+    items = [_types(part, shared, set()) for part in _items(schema, shared)]
+    return {"types": sorted(types), "items": sorted(set().union(*items))}
+
+
+def _types(schema: Any, shared: dict[str, Any], seen: set[str]) -> set[str]:
+    if not isinstance(schema, dict):
+        return set()
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference not in seen:
+        inner = shared.get(reference.removeprefix("#/$defs/"))
+        return _types(inner, shared, seen | {reference})
+    for several in ("anyOf", "oneOf"):
+        if isinstance(schema.get(several), list):
+            return set().union(*(_types(part, shared, seen) for part in schema[several]))
+    types = schema.get("type")
+    if types is None:
+        values = schema.get("enum", [schema["const"]] if "const" in schema else [])
+        return {_NAMES.get(type(value), "object") for value in values}
+    return {str(name) for name in (types if isinstance(types, list) else [types])}
+
+
+def _items(schema: Any, shared: dict[str, Any]) -> list[Any]:
+    """The schemas of the members, where it is one of a list, or may be."""
+    parts = [schema, *schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    parts = [part for part in parts if isinstance(part, dict)]
+    parts += [shared.get(str(part.get("$ref")).removeprefix("#/$defs/"), {}) for part in parts]
+    return [item for part in parts for item in (part.get("items"), *part.get("prefixItems", ()))]
 
 
 def _argument(operation: Operation) -> dict[str, Any]:

@@ -53,6 +53,7 @@ async def test_operations_are_told_in_the_order_of_their_declaration(house):
         "batch": 0,
         "cache": 60.0,
         "streams": False,
+        "http": [],
     }
 
 

@@ -25,6 +25,7 @@ OPERATION = {
     "batch": 0,
     "cache": 10.0,
     "streams": False,
+    "http": [],
 }
 
 

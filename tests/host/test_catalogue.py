@@ -35,6 +35,7 @@ ADD = {
     "batch": 0,
     "cache": 0.0,
     "streams": False,
+    "http": [],
 }
 
 

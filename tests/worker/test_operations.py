@@ -210,6 +210,7 @@ def test_what_is_told_of_operations():
         "batch": 0,
         "cache": 0.0,
         "streams": False,
+        "http": [],
     }
     assert (told[1]["name"], told[1]["free"], told[1]["cache"]) == ("geo.near", False, 60.0)
     assert (told[2]["name"], told[2]["free"], told[2]["batch"]) == ("py.many", False, 4)
