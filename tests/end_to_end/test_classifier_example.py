@@ -1,0 +1,148 @@
+"""The classifier example classifies, refuses what is no number, and trusts no file."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import skops.io
+
+from provider.errors import InvalidArgument
+from provider.testing import in_process
+from provider.worker.loader import LoadError
+from tests.conftest import PATIENCE, clean_environment
+from tests.documents import ROOT
+
+FOLDER = ROOT / "dispatch_examples" / "classifier"
+PROGRAM = FOLDER / "dispatch.py"
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    with in_process.load(PROGRAM) as dispatch:
+        yield dispatch
+
+
+# --- in one process -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x1", "x2", "prediction"),
+    [
+        ("61.1", "17.3", 2),
+        (61.1, 17.3, 2),
+        (80, 90, 0),
+        (0, 0, 1),
+        (" 8e1 ", 90.0, 0),
+        (1e308, -1e308, 2),
+    ],
+)
+def test_points_have_their_classes(classifier, x1, x2, prediction):
+    answer = classifier.call("predict", {"X1": x1, "X2": x2})
+    assert answer == {"prediction": prediction}
+    assert type(answer["prediction"]) is int
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "abc",
+        "",
+        "nan",
+        "inf",
+        "-Infinity",
+        "1e999",
+        math.nan,
+        math.inf,
+        10**400,
+        None,
+        True,
+        [1],
+        {},
+    ],
+)
+def test_what_is_no_number_is_refused_with_the_reason(classifier, value):
+    reason = "X2: Input should be a finite number, or the text of one"
+    with pytest.raises(InvalidArgument, match=reason) as raised:
+        classifier.call("predict", {"X1": 1, "X2": value})
+    assert raised.value.code == 422
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        ({}, "lacks X1, X2"),
+        ({"X1": 1}, "lacks X2"),
+        ({"X1": 1, "X2": 2, "X3": 3}, "has 'X3'"),
+        ([1, 2], "the argument is a list"),
+        (None, "lacks X1, X2"),
+    ],
+)
+def test_both_features_and_nothing_else_must_be_there(classifier, argument, reason):
+    with pytest.raises(InvalidArgument, match=reason):
+        classifier.call("predict", argument)
+
+
+def test_both_reasons_are_told(classifier):
+    with pytest.raises(InvalidArgument, match=r"X1: .*; X2: "):
+        classifier.call("predict", {"X1": "a", "X2": "b"})
+
+
+def test_the_script_makes_the_model_again(tmp_path):
+    made = tmp_path / "model.skops"
+    subprocess.run(
+        [sys.executable, str(FOLDER / "train.py"), str(made)],
+        env=clean_environment(),
+        check=True,
+        timeout=2 * PATIENCE,
+    )
+    kept = FOLDER / "model.skops"
+    assert kept.stat().st_size < 10_000
+    model, again = (skops.io.load(path, trusted=[]) for path in (kept, made))
+    grid = np.mgrid[-50:150:41j, -50:150:41j].reshape(2, -1).T
+    assert np.allclose(model.predict_proba(grid), again.predict_proba(grid), atol=1e-6)
+    assert set(model.predict(grid)) == {0, 1, 2}
+
+
+# --- files that are no model ----------------------------------------------------------------------
+
+
+class Strange:
+    """Of a type that no model of ours has in it."""
+
+    def __init__(self):
+        self.inside = 1
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("nothing", "FileNotFoundError"),
+        ("pickle", "BadZipFile"),
+        ("strange", r"is not read, for it has .*Strange in it"),
+        ("other", "ValueError|AttributeError"),
+    ],
+)
+def test_a_file_that_is_no_model_ends_the_load(tmp_path, monkeypatch, content, reason):
+    path = tmp_path / "model.skops"
+    match content:
+        case "pickle":
+            path.write_bytes(pickle.dumps(Strange()))
+        case "strange":
+            skops.io.dump(Strange(), path)
+        case "other":
+            skops.io.dump({"no": "model"}, path)
+    monkeypatch.setenv("CLASSIFIER_MODEL", str(path))
+    with pytest.raises(LoadError, match=reason), in_process.load(PROGRAM):
+        pass
+
+
+def test_the_model_has_no_code_in_it():
+    with zipfile.ZipFile(FOLDER / "model.skops") as archive:
+        assert not [name for name in archive.namelist() if not name.endswith((".npy", ".json"))]
+    assert skops.io.get_untrusted_types(file=FOLDER / "model.skops") == []
