@@ -15,6 +15,7 @@ from provider import __version__
 from provider.cli import (  # noqa: F401  they add their commands to `app`
     archive,
     call,
+    gateway,
     keys,
     link,
     new,

@@ -1,0 +1,125 @@
+"""The life of a gateway on one screen: HTTP on one side, a provider somewhere on NATS on the other.
+
+The rule of this file: it puts the parts together and decides when each begins and ends. What is
+answered is the HTTP door's business, as in a host; a gateway loads no code and keeps no call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from nats.aio.client import Client
+
+from provider import connection
+from provider.doors.http.over_nats import OverNats
+from provider.doors.http.server import HttpServer
+from provider.errors import ExitCode
+from provider.telemetry import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provider.doors.http.options import HttpOptions
+    from provider.wire.address import Address
+
+_log = logs.get_logger(component="gateway")
+
+
+async def run(
+    http: HttpOptions,
+    nats: connection.NatsOptions,
+    address: Address,
+    *,
+    wait: bool,
+    call_timeout: float,
+    stop_timeout: float,
+    announce: Callable[[str], None] = lambda _url: None,
+) -> int:
+    """Answer over HTTP until told to stop.
+
+    Args:
+        http: where to listen, and the limits.
+        nats: where NATS is.
+        address: where the provider is.
+        wait: keep trying while no NATS server answers at the start.
+        call_timeout: seconds a call may take whose caller does not say; 0 for ever.
+        stop_timeout: seconds requests may take to be answered when it stops.
+        announce: told the URL, once, when NATS is connected.
+
+    Returns:
+        The exit code: 0 after an orderly stop, 1 when the connection was lost for good.
+
+    Raises:
+        StartError: NATS cannot be reached and waiting was refused, or the port is taken.
+    """
+    client = Client()
+    backend = OverNats(client, address, call_timeout, http.limits)
+    server = HttpServer(backend, http)
+    stop, force = asyncio.Event(), asyncio.Event()
+    lost = False
+
+    def told() -> None:
+        (force if stop.is_set() else stop).set()
+
+    def connection_lost() -> None:
+        nonlocal lost
+        if not stop.is_set():
+            _log.error("nats_connection_lost_for_good")
+            lost = True
+            stop.set()
+
+    loop = asyncio.get_running_loop()
+    async with contextlib.AsyncExitStack() as stack:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, told)
+            stack.callback(loop.remove_signal_handler, number)
+        stack.push_async_callback(_hang_up, client)
+        stack.push_async_callback(backend.close)
+        stack.push_async_callback(server.close)
+        # Before NATS, so that probes are answered while it is waited for.
+        await server.open()
+        connecting = asyncio.ensure_future(
+            connection.connect(
+                nats, name="provider gateway", wait=wait, on_lost=connection_lost, client=client
+            )
+        )
+        if not await _first(connecting, stop):
+            return ExitCode.OK
+        backend.open()
+        announce(server.url)
+        _log.info("ready", http=server.url, servers=nats.shown, subject=address.rpc)
+        await stop.wait()
+        backend.draining = True
+        began = time.monotonic()
+        _log.info("draining", seconds=stop_timeout)
+        server.stop_listening()
+        settling = asyncio.ensure_future(server.settled())
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(_first(settling, force), stop_timeout)
+        _log.info("drained", seconds=round(time.monotonic() - began, 3))
+    return ExitCode.FAILED if lost else ExitCode.OK
+
+
+async def _first(work: asyncio.Future[Any], event: asyncio.Event) -> bool:
+    """Wait for the work, which is given up when the event comes first. Whether it was done."""
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        if not work.done():
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+    if work.cancelled():
+        return False
+    work.result()
+    return True
+
+
+async def _hang_up(client: Client) -> None:
+    if not client.is_closed:
+        await client.close()
