@@ -33,7 +33,14 @@ from provider.wire.streamed import StreamReader
 from provider.wire.values import Limits, Values
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Generator,
+        Iterator,
+    )
 
     from nats.aio.msg import Msg
 
@@ -128,6 +135,7 @@ class Python:
         *,
         timeout: float | None = None,
         request_id: str | None = None,
+        on_progress: Callable[[dict[str, Any]], object] | None = None,
     ) -> AsyncGenerator[Any, None]:
         """Call an operation and yield the items of its result as they come.
 
@@ -140,6 +148,9 @@ class Python:
             argument: as `call`.
             timeout: seconds until the stream fails, from now to its last item.
             request_id: as `call`.
+            on_progress: called with what the function says of how far it is, a map of `done`,
+                `total` (None where that is not known) and `note`, while the next item is waited
+                for. What it raises ends the stream.
 
         Raises:
             CallError: as `call`; items may have come before.
@@ -152,10 +163,16 @@ class Python:
             timeout_ms=_milliseconds(seconds),
             request_id=request_id,
             stream=True,
+            progress=True,
         )
         patience = seconds + LATER if seconds else math.inf
         parts = streamed_answer(
-            self._client, self._address.rpc, request, patience, StreamReader(self._answers)
+            self._client,
+            self._address.rpc,
+            request,
+            patience,
+            StreamReader(self._answers),
+            on_progress,
         )
         try:
             async with contextlib.aclosing(parts):
@@ -473,9 +490,15 @@ class PythonSync:
         *,
         timeout: float | None = None,
         request_id: str | None = None,
+        on_progress: Callable[[dict[str, Any]], object] | None = None,
     ) -> Generator[Any, None, None]:
-        """As `Python.stream`; `close` of what this returns stops the function."""
-        items = self._python.stream(operation, argument, timeout=timeout, request_id=request_id)
+        """As `Python.stream`; `close` of what this returns stops the function.
+
+        `on_progress` is called in the thread of the connection.
+        """
+        items = self._python.stream(
+            operation, argument, timeout=timeout, request_id=request_id, on_progress=on_progress
+        )
         try:
             while True:
                 item = self._wait(anext(items, _END))

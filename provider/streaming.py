@@ -19,24 +19,35 @@ from provider.wire.streamed import Said, StreamReader, write_said
 from provider.wire.window import BYTES, CHUNKS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
+MOMENT = 0.5
+"""Seconds a caller who leaves at once stays to learn where to say so."""
+
 
 async def streamed_answer(
-    client: Client, subject: str, request: bytes, patience: float, reader: StreamReader
+    client: Client,
+    subject: str,
+    request: bytes,
+    patience: float,
+    reader: StreamReader,
+    on_progress: Callable[[dict[str, Any]], object] | None = None,
+    headers: dict[str, str] | None = None,
 ) -> AsyncGenerator[Any, None]:
     """Send a request for a stream, and yield its items.
 
     Args:
         client: connected.
         subject: where a provider listens.
-        request: that asks for a stream.
+        request: that asks for a stream, and for its progress.
         patience: seconds until the end of the stream; infinity for no limit.
         reader: new.
+        on_progress: given each word on how far the stream is.
+        headers: of the request.
 
     Raises:
         TooLarge: the server does not carry so much.
@@ -55,7 +66,7 @@ async def streamed_answer(
     inbox = client.new_inbox()
     try:
         subscription = await client.subscribe(inbox)
-        await client.publish(subject, request, reply=inbox)
+        await client.publish(subject, request, reply=inbox, headers=headers)
     except (nats.errors.Error, ValueError) as error:
         raise Unavailable(f"NATS did not take the call: {error!r}") from None
     flow, taken, size = "", 0, 0
@@ -63,20 +74,36 @@ async def streamed_answer(
         while True:
             message = await _next(subscription, subject, end)
             items = reader.read(message.data)
-            if not items:
+            if reader.ended:
                 return
             flow = message.reply
-            yield items[0]
-            taken, size = taken + 1, size + len(message.data)
+            if reader.told is not None and on_progress is not None:
+                on_progress(reader.told)
+            for item in items:
+                yield item
+                taken, size = taken + 1, size + len(message.data)
             if flow and (taken >= CHUNKS // 2 or size >= BYTES // 2):
                 await client.publish(flow, write_said(Said(credit=taken)))
                 taken = size = 0
+    except asyncio.CancelledError:
+        flow = flow or await _first_flow(subscription)
+        raise
     finally:
         # Of a connection that is gone nobody has to be told.
         with contextlib.suppress(nats.errors.Error):
             if flow and not reader.ended:
                 await client.publish(flow, write_said(Said(cancel=True)))
             await subscription.unsubscribe()
+
+
+async def _first_flow(subscription: Subscription) -> str:
+    """Where a stream is steered of which nothing was read; empty if nothing comes in a moment.
+
+    A provider says at once that it has accepted a stream.
+    """
+    with contextlib.suppress(nats.errors.Error):
+        return (await subscription.next_msg(MOMENT)).reply
+    return ""
 
 
 async def _next(subscription: Subscription, subject: str, end: float) -> Msg:

@@ -26,6 +26,7 @@ from provider.cli.form import (
     with_provider,
     with_settings,
 )
+from provider.cli.progress import ProgressLine
 from provider.cli.signed import CALLER, cluster_key, with_wasmbus
 from provider.errors import CallError, ExitCode
 from provider.settings import Settings  # noqa: TC001  with_settings evaluates the annotation
@@ -73,6 +74,14 @@ def call(
             "--stream", help="Print each item of the result on a line, as it comes; Ctrl-C stops."
         ),
     ] = False,
+    progress: Annotated[
+        bool,
+        typer.Option(
+            "--progress",
+            help="With --stream, write how far the function says it is on lines of standard error; "
+            "a terminal is shown it anyway.",
+        ),
+    ] = False,
     wasmbus: Annotated[
         bool,
         typer.Option(
@@ -98,18 +107,21 @@ def call(
     given, value = _argument(argument, cbor=cbor)
     if stream and wasmbus:
         fail("signed calls are answered at once; leave out --stream or --wasmbus", ExitCode.USAGE)
+    if progress and not stream:
+        fail("only a stream has progress; add --stream", ExitCode.USAGE)
     arguments = (operation, value) if given else (operation,)
 
     async def work(python: Python | Wasmbus) -> Any:
         return await python.call(*arguments, timeout=seconds)
 
     async def show(python: Python) -> None:
-        async with contextlib.aclosing(python.stream(*arguments, timeout=seconds)) as items:
-            async for item in items:
-                if raw:
-                    _print_raw(item, cbor=cbor)
-                else:
-                    typer.echo(json_line({"chunk": item} if as_json else item))
+        line = ProgressLine(sys.stderr, lines=progress)
+        items = python.stream(*arguments, timeout=seconds, on_progress=line.show)
+        async with contextlib.aclosing(items):
+            with contextlib.closing(line):
+                async for item in items:
+                    line.close()
+                    _print_item(item, raw=raw, cbor=cbor, as_json=as_json)
 
     try:
         if stream:
@@ -262,6 +274,13 @@ def _fail_signed(error: CallError) -> None:
 
     if isinstance(error, InvocationError):
         fail(error.message.rstrip("\n"), ExitCode.FAILED)
+
+
+def _print_item(item: Any, *, raw: bool, cbor: bool, as_json: bool) -> None:
+    if raw:
+        _print_raw(item, cbor=cbor)
+    else:
+        typer.echo(json_line({"chunk": item} if as_json else item))
 
 
 def _print_raw(result: Any, *, cbor: bool) -> None:

@@ -187,6 +187,7 @@ class Discovery:
             "unsent": self._door.unsent,
             "reloads": fleet.reloads,
             "restarts": fleet.restarts,
+            "progress": [] if link is None else fleet.advances.of(link.calls),
             "cache": self._cache.as_map()
             if self._cache is not None and fleet.catalogue.cached
             else None,

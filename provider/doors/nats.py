@@ -40,6 +40,8 @@ from provider.wire.streamed import (
     chunk_answer_json,
     end_answer,
     end_answer_json,
+    progress_answer,
+    progress_answer_json,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 TIMEOUT_HEADER = "Provider-Timeout-Ms"
 ID_HEADER = "Provider-Request-Id"
 STREAM_HEADER, FLOW_HEADER = "Provider-Stream", "Provider-Flow"
+PROGRESS_HEADER = "Provider-Progress"
 _CONTENT_TYPE = "Content-Type"
 _JSON = "application/json"
 _CBOR_TYPES = frozenset({"application/cbor", "application/octet-stream"})
@@ -242,7 +245,9 @@ class NatsDoor:
                 deadline, answer = now + path.patience, self._answer_shortly
                 path.submit(Call(named, argument, _CBOR, deadline, answer, reply, "", now))
                 return
-            operation, payload, request_id, timeout_ms, stream, flow = self._reader.read(data)
+            operation, payload, request_id, timeout_ms, stream, flow, progress = self._reader.read(
+                data
+            )
             if timeout_ms is not None:
                 deadline = path.deadline(timeout_ms / 1000, now)
             elif headers:
@@ -268,6 +273,7 @@ class NatsDoor:
                 encoding,
                 deadline,
                 flow=flow,
+                progress=progress,
                 received=now,
                 about=about,
             )
@@ -300,6 +306,7 @@ class NatsDoor:
             deadline = self._path.deadline(_timeout(headers), now)
             streams = _truth(headers, STREAM_HEADER, otherwise=False)
             flow = _truth(headers, FLOW_HEADER, otherwise=True)
+            progress = _truth(headers, PROGRESS_HEADER, otherwise=False)
             if streams:
                 _need_reply(reply)
         except CallError as error:
@@ -312,8 +319,10 @@ class NatsDoor:
         name = (_header(headers, ID_HEADER) or "")[:MAX_ID]
         answer, about = self._answer_by_subject, self._about(headers, name)
         if streams:
-            wrap, end = (
-                (chunk_answer_json, end_answer_json) if is_json else (chunk_answer, end_answer)
+            wrap, end, tell = (
+                (chunk_answer_json, end_answer_json, progress_answer_json)
+                if is_json
+                else (chunk_answer, end_answer, progress_answer)
             )
             self.streams.submit(
                 asked,
@@ -324,6 +333,7 @@ class NatsDoor:
                 encoding,
                 deadline,
                 flow=flow,
+                tell=tell if progress else None,
                 id=name,
                 received=now,
                 about=about,
@@ -334,7 +344,12 @@ class NatsDoor:
         )
 
     def _stream_natively(
-        self, reply: bytes, request_id: bytes, *arguments: Any, flow: bool, **more: Any
+        self,
+        reply: bytes,
+        request_id: bytes,
+        *arguments: Any,
+        progress: bool,
+        **more: Any,
     ) -> None:
         asked = Asked(
             reply,
@@ -352,7 +367,7 @@ class NatsDoor:
             lambda chunk, number: chunk_answer(chunk, number, request_id),
             lambda count: end_answer(count, request_id),
             *arguments,
-            flow=flow,
+            tell=(lambda told: progress_answer(told, request_id)) if progress else None,
             id=_text_of(request_id) if request_id else "",
             **more,
         )

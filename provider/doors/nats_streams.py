@@ -5,7 +5,9 @@ nobody else does. Each chunk names it as its reply subject; it cannot be guessed
 there and cannot be read changes nothing.
 
 A NATS server answers a message that nobody takes with an empty one to its reply subject. So when a
-caller has gone, the next chunk tells.
+caller has gone, the next chunk tells. One who asked for progress is told at once that the stream
+was accepted, so it can be steered before its first chunk; and something every few seconds, so that
+it is missed even where no chunk comes.
 """
 
 from __future__ import annotations
@@ -30,9 +32,12 @@ if TYPE_CHECKING:
     from provider.doors.nats import Asked, NatsDoor
     from provider.host.call import Call
     from provider.host.path import CallPath
+    from provider.wire.advance import Advance
 
 PAUSE = 0.01
 """Seconds after which a stream without flow control looks again whether NATS has caught up."""
+AGAIN = 5.0
+"""Seconds after which a caller who asked for progress is told the same again, come what may."""
 
 _log = logs.get_logger(component="nats_door")
 
@@ -40,19 +45,22 @@ _log = logs.get_logger(component="nats_door")
 class _Stream:
     """Where one streamed answer goes, and how it is written."""
 
-    __slots__ = ("asked", "chunk", "end", "flow", "key", "subject")
+    __slots__ = ("asked", "chunk", "end", "flow", "key", "subject", "tell", "told")
 
     def __init__(
         self,
         asked: Asked,
         chunk: Callable[[bytes, int], bytes],
         end: Callable[[int], bytes],
+        tell: Callable[[Advance | None], bytes] | None,
         *,
         flow: bool,
     ) -> None:
         self.asked = asked
         self.chunk = chunk
         self.end = end
+        self.tell = tell
+        self.told: Advance | None = None
         self.flow = flow
         self.key = b""
         self.subject = b""
@@ -85,6 +93,7 @@ class NatsStreams:
         end: Callable[[int], bytes],
         *arguments: Any,
         flow: bool,
+        tell: Callable[[Advance | None], bytes] | None = None,
         **more: Any,
     ) -> None:
         """Take a call that asks for a stream.
@@ -95,16 +104,25 @@ class NatsStreams:
             end: writes the last message, from the number of chunks.
             arguments: of `Call`, up to `deadline`.
             flow: whether chunks wait for the caller's credit.
+            tell: writes a message that says how far the stream is, and first of all, with None,
+                that it was accepted; None for a caller who does not want to know.
             more: keyword arguments of `Call`.
         """
-        stream = _Stream(asked, chunk, end, flow=flow)
+        stream = _Stream(asked, chunk, end, tell, flow=flow)
         stream.key = secrets.token_hex(8).encode()
         stream.subject = self._prefix.encode() + b"." + stream.key
         call = StreamedCall(
-            *arguments, on_chunk=self._chunk, answer=self._end, context=stream, **more
+            *arguments,
+            on_chunk=self._chunk,
+            on_progress=None if tell is None else self._tell,
+            answer=self._end,
+            context=stream,
+            **more,
         )
         self._open[stream.key] = call
         self._path.submit(call)
+        if tell is not None and call.open:
+            self._tell_again(call)
 
     # --- out -------------------------------------------------------------------------------------
 
@@ -115,6 +133,21 @@ class NatsStreams:
             self._path.streams.stop(call, self._door.result_too_large(size))
         elif not stream.flow and (call.window.chunks >= CHUNKS // 2 or not call.window.open):
             self._credit_freely(call)
+
+    def _tell_again(self, call: StreamedCall) -> None:
+        """Say that it was accepted, or what was said last; so who has gone is missed."""
+        if call.open:
+            stream: _Stream = call.context
+            self._tell(call, stream.told)
+            asyncio.get_running_loop().call_later(AGAIN, self._tell_again, call)
+
+    def _tell(self, call: StreamedCall, told: Advance | None) -> None:
+        stream: _Stream = call.context
+        assert stream.tell is not None
+        stream.told = told
+        data = stream.tell(told)
+        if len(data) <= self._door.room():
+            self._door.send(pub_asking(stream.asked.reply, stream.subject, data))
 
     def _send(self, stream: _Stream, chunk: bytes, number: int) -> bool:
         """Send a chunk, unless it is too large."""
@@ -137,6 +170,7 @@ class NatsStreams:
         assert isinstance(call, StreamedCall)
         stream: _Stream = call.context
         self._open.pop(stream.key, None)
+        call.tell()
         if error is None and result:  # of something that does not stream
             if self._send(stream, result, call.sent):
                 call.sent += 1

@@ -6,6 +6,7 @@ answers it closes it first (`path.CallPath.finish`).
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provider.errors import CallError
+    from provider.wire.advance import Advance
 
 RELOAD = "reload"
 """The operation that loads the user's code again instead of calling it."""
@@ -96,20 +98,28 @@ class StreamedCall(Call):
     Args:
         arguments: of `Call`.
         on_chunk: called with this call, the bytes of each chunk, and its number from 0.
+        on_progress: called with this call and what its function says of how far it is; None for a
+            caller who does not want to know.
         more: keyword arguments of `Call`.
     """
 
-    __slots__ = ("guard", "on_chunk", "sent", "stall", "window")
+    __slots__ = ("guard", "on_chunk", "on_progress", "sent", "stall", "told", "untold", "window")
     streams = True
 
     def __init__(
         self,
         *arguments: Any,
         on_chunk: Callable[[StreamedCall, bytes, int], None],
+        on_progress: Callable[[StreamedCall, Advance], None] | None = None,
         **more: Any,
     ) -> None:
         super().__init__(*arguments, **more)
         self.on_chunk = on_chunk
+        self.on_progress = on_progress
+        self.untold: Advance | None = None
+        """What it last said of how far it is, as long as it was not passed on."""
+        self.told = -math.inf
+        """When that was last passed on, seconds on the monotonic clock."""
         self.window = Window()
         """What the caller has not taken yet."""
         self.sent = 0
@@ -118,3 +128,10 @@ class StreamedCall(Call):
         """Ends the stream unless credit comes."""
         self.guard: asyncio.TimerHandle | None = None
         """Ends the worker unless it stops the stream."""
+
+    def tell(self) -> None:
+        """Pass on what was said last of how far it is, unless that was done."""
+        told, self.untold = self.untold, None
+        if told is not None and self.on_progress is not None:
+            self.told = time.monotonic()
+            self.on_progress(self, told)

@@ -20,6 +20,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from provider.errors import CallError, HandlerError, StartError, Unavailable, WorkerLost
+from provider.host.advances import Advances
 from provider.host.burst import Burst
 from provider.host.call import RELOAD
 from provider.host.catalogue import Catalogue
@@ -89,6 +90,8 @@ class Fleet:
         """What the program said of itself."""
         self.catalogue = Catalogue()
         """What the program declares."""
+        self.advances = Advances()
+        """How far its calls say they are."""
         self._waiting: collections.deque[Call] = collections.deque()
         self._link: Link | None = None
         self.burst = Burst() if burst is None else burst
@@ -368,7 +371,11 @@ class Fleet:
             on_trouble=self.health.told,
             on_schemas=self.catalogue.told,
             on_chunk=self.on_chunk,
+            on_progress=self._advanced,
         )
+
+    def _advanced(self, call: Call, body: bytes) -> None:
+        self.advances.take(call, body, self._link.calls if self._link is not None else {})
 
     def _renewed(self) -> None:
         """The program is another one; what is known of the old one is not of this."""
@@ -404,6 +411,7 @@ class Fleet:
         self._link = None
         self.health.forget()
         self.catalogue.forget()
+        self.advances.forget()
         if self._reload_timer is not None:
             self._reload_timer.cancel()
             self._reload_timer = None

@@ -65,6 +65,8 @@ STOP_GRACE = 1.0
 _RESULT = int(FrameType.RESULT)
 _CALL, _STREAM = int(FrameType.CALL), int(FrameType.STREAM)
 _CHUNK, _END = int(FrameType.CHUNK), int(FrameType.END)
+_PROGRESS = int(FrameType.PROGRESS)
+_PARTS = frozenset({_CHUNK, _END, _PROGRESS})
 _log = logs.get_logger(component="worker")
 
 
@@ -81,6 +83,7 @@ class Link(asyncio.Protocol):
         on_trouble: called with the number and the text of each TROUBLE frame.
         on_schemas: called with the number and the map of each SCHEMAS frame.
         on_chunk: called for each chunk of a call that asked for a stream.
+        on_progress: called with the body of each PROGRESS frame, and its call.
     """
 
     def __init__(
@@ -94,10 +97,12 @@ class Link(asyncio.Protocol):
         on_trouble: Callable[[int, str], None] = lambda _number, _text: None,
         on_schemas: Callable[[int, dict[str, Any]], None] = lambda _number, _told: None,
         on_chunk: Callable[[Call, bytes], None] = lambda _call, _chunk: None,
+        on_progress: Callable[[Call, bytes], None] = lambda _call, _body: None,
         burst: Burst | None = None,
     ) -> None:
         self._setup = setup
         self._on_chunk = on_chunk
+        self._on_progress = on_progress
         self._burst = Burst() if burst is None else burst
         self._on_answer = on_answer
         self._on_reloaded = on_reloaded
@@ -435,7 +440,7 @@ class Link(asyncio.Protocol):
                     on_answer(call, body, None)
             else:
                 try:
-                    if kind in (_CHUNK, _END):
+                    if kind in _PARTS:
                         self._take_part(kind, number, body)
                     else:
                         self._told(kind, number, body)
@@ -447,6 +452,9 @@ class Link(asyncio.Protocol):
     def _take_part(self, kind: int, number: int, body: bytes) -> None:
         call = self.calls.get(number)
         if call is None:
+            return
+        if kind == _PROGRESS:
+            self._on_progress(call, body)
             return
         if not call.streams:
             raise FrameError(f"a part of a stream came for call {number}, which is none")

@@ -60,6 +60,7 @@ class Request(NamedTuple):
         timeout_ms: the caller's patience in milliseconds, None when it said nothing.
         stream: whether a streamed answer was asked for.
         flow: whether its chunks wait for the caller's credit.
+        progress: whether the caller wants to know how far it is, and first that it was accepted.
     """
 
     operation: str
@@ -68,6 +69,7 @@ class Request(NamedTuple):
     timeout_ms: int | None = None
     stream: bool = False
     flow: bool = True
+    progress: bool = False
 
 
 def check_operation(name: str) -> str:
@@ -115,10 +117,8 @@ class RequestReader:
         start = data.find(_PAYLOAD, 0, LONGEST_HEAD) + len(_PAYLOAD)
         head = self._heads.get(data[:start])
         if head is not None and start < len(data):
-            operation, _, request_id, timeout_ms, stream, flow = head
-            request: Request = _request(
-                Request, (operation, data[start:], request_id, timeout_ms, stream, flow)
-            )
+            operation, _, *others = head
+            request: Request = _request(Request, (operation, data[start:], *others))
             return request
         request, last = self._walk(data)
         if last == start and not request.id:
@@ -159,7 +159,7 @@ class RequestReader:
         payload: bytes | None = None
         request_id = b""
         timeout_ms: int | None = None
-        stream, flow = False, True
+        wishes = {b"stream": False, b"flow": True, b"progress": False}
         last = 0
         seen: set[bytes] = set()
         end = len(data)
@@ -194,10 +194,8 @@ class RequestReader:
             elif key == b"timeout_ms":
                 value, position = self._field("timeout_ms", data, position)
                 timeout_ms = _timeout(value)
-            elif key == b"stream":
-                stream, position = self._truth("stream", data, position)
-            elif key == b"flow":
-                flow, position = self._truth("flow", data, position)
+            elif key in wishes:
+                wishes[key], position = self._truth(key.decode(), data, position)
             else:
                 _ignore(key, len(seen))
                 position = self._values.end_of_item(data, position)
@@ -205,7 +203,8 @@ class RequestReader:
             raise BadRequest(f"{end - position} bytes after the request; send one map only")
         if operation is None:
             raise BadRequest("the request has no operation")
-        return Request(operation, payload, request_id, timeout_ms, stream, flow), last
+        stream, flow, progress = wishes.values()
+        return Request(operation, payload, request_id, timeout_ms, stream, flow, progress), last
 
     def _long_head(self, data: bytes, head: int) -> tuple[int, int]:
         if head == 0xBF:
@@ -296,6 +295,7 @@ def write_request(
     timeout_ms: int | None = None,
     request_id: str | bytes | None = None,
     stream: bool = False,
+    progress: bool = False,
 ) -> bytes:
     """The bytes of a request around an encoded payload; the payload stands last.
 
@@ -305,6 +305,7 @@ def write_request(
         timeout_ms: how long the caller waits, in milliseconds.
         request_id: echoed in the answer.
         stream: whether a streamed answer is asked for.
+        progress: whether the caller wants to know how far it is.
 
     Raises:
         BadRequest: the operation or the id cannot be one, as the provider would say.
@@ -320,6 +321,8 @@ def write_request(
         parts += [b"\x6atimeout_ms", _PLAIN.encode(timeout_ms)]
     if stream:
         parts += [b"\x66stream", b"\xf5"]
+    if progress:
+        parts += [b"\x68progress", b"\xf5"]
     if payload is not None:
         parts += [b"\x67payload", payload]
     return bytes((0xA0 + len(parts) // 2,)) + b"".join(parts)

@@ -67,6 +67,8 @@ class FrameType(IntEnum):
     """One item of stream `number`, encoded as the call was."""
     END = 24
     """Stream `number` has ended, and well; one that failed ends with ERROR."""
+    PROGRESS = 25
+    """How far call `number` is: a map of `wire.advance`."""
     TROUBLE = 30
     """The answer to HEALTH `number`: a CBOR map with `trouble`, an empty text for none."""
     SCHEMAS = 31

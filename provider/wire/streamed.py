@@ -7,15 +7,19 @@ what cannot be read says nothing. Pure functions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provider.errors import BadRequest, BadResult, CallError
 from provider.wire import json_form
 from provider.wire.values import Limits, Values, shown
 
+if TYPE_CHECKING:
+    from provider.wire.advance import Advance
+
 MOST_SAID = 256
 """Most bytes of a message in which a caller says how far it is."""
 _ID, _CHUNK, _SEQ, _END = b"\x62id", b"\x65chunk", b"\x63seq", b"\x63end"
+_PROGRESS = b"\x68progress"
 _PLAIN = Values(Limits())
 
 
@@ -45,6 +49,17 @@ def chunk_answer_json(chunk: bytes, number: int) -> bytes:
 def end_answer_json(count: int) -> bytes:
     """As `end_answer`, in JSON."""
     return b'{"end":%d}' % count
+
+
+def progress_answer(told: Advance | None, request_id: bytes = b"") -> bytes:
+    """The message that says how far a stream is; None: that it was accepted."""
+    head = b"\xa2" + _ID + request_id if request_id else b"\xa1"
+    return head + _PROGRESS + _PLAIN.encode(told)
+
+
+def progress_answer_json(told: Advance | None) -> bytes:
+    """As `progress_answer`, in JSON."""
+    return b'{"progress":%b}' % json_form.encode(told, _PLAIN)
 
 
 @dataclass(frozen=True)
@@ -91,20 +106,23 @@ class StreamReader:
     Attributes:
         count: chunks read.
         ended: whether the end was among them, or an error.
+        told: what the newest of them said of how far the stream is, None for nothing.
     """
 
     def __init__(self, values: Values) -> None:
         self._values = values
         self.count = 0
         self.ended = False
+        self.told: dict[str, Any] | None = None
 
     def read(self, data: bytes) -> list[Any]:
-        """The chunk in a message, as a list of one; an empty list for the end.
+        """The chunk in a message, as a list of one; an empty list where there is none.
 
         Raises:
             CallError: the error that ended the stream.
             BadResult: the bytes are no part of a stream, or a part of it is missing.
         """
+        self.told = None
         try:
             answer = self._values.decode(data)
         except BadRequest as error:
@@ -120,6 +138,10 @@ class StreamReader:
             if "end" in answer:
                 self._check(answer["end"])
                 self.ended = True
+                return []
+            if "progress" in answer:
+                told = answer["progress"]
+                self.told = told if isinstance(told, dict) else None
                 return []
             if "result" in answer:
                 self.ended = True

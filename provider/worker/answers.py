@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import select
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -17,7 +18,6 @@ from provider.wire.progress import ROOM
 from provider.worker.leaving import leave_at_once
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
     from provider.wire.progress import Progress
@@ -51,6 +51,8 @@ class Answers:
         """Bytes that are held."""
         self.since = 0.0
         """When the oldest of them was held."""
+        self.on_look: Callable[[], None] = _nothing_else
+        """Done by the attendant at each look."""
 
     def hold(self, answer: bytes) -> None:
         """Keep an answer until the next flush, or send it at once if it is large."""
@@ -73,6 +75,26 @@ class Answers:
         with self._lock:
             self._send_held()
             self._link.sendall(answer)
+
+    def offer(self, message: bytes) -> bool:
+        """Send a short message, whose order among answers is no matter, unless that takes waiting.
+
+        Returns:
+            Whether it was sent; or never can be.
+        """
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            sent = self._link.send(message, socket.MSG_DONTWAIT)
+            if sent < len(message):
+                self._link.sendall(message[sent:])  # half a frame would be the end of the link
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # the host is gone, which others tell
+        finally:
+            self._lock.release()
+        return True
 
     def attend(self, leaves: Callable[[], bool]) -> None:
         """Start the thread that sends what is held too long, and leaves when the host is gone.
@@ -114,3 +136,8 @@ class Answers:
                 # Should the link break just now, the next look tells.
                 with contextlib.suppress(OSError):
                     self.flush()
+            self.on_look()
+
+
+def _nothing_else() -> None:
+    """The attendant has nothing else to look after."""

@@ -137,7 +137,10 @@ class Binding:
                 raise InvalidArgument(f"an argument is missing: {parameter.name}")
             return [], context
         value = self._converted(parameter.name, argument)
-        if parameter.kind is _Kind.KEYWORD_ONLY:
+        # By its name where it can be: the context may stand before it.
+        if parameter.kind is _Kind.KEYWORD_ONLY or (
+            self._context and parameter.kind is not _Kind.POSITIONAL_ONLY
+        ):
             return [], {parameter.name: value, **context}
         return [value], context
 

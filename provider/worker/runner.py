@@ -82,6 +82,8 @@ class Runner:
         """The call that runs, where calls run one after the other."""
         self.about = NO_CALL
         """What is known of the call of the same number."""
+        self.ask_host: Callable[[int], Any] = _no_line
+        """Gives what a call's context needs of the host, as `Context` has it."""
         self._noted: dict[int, tuple[Frame, Frame]] = {}
         self._thread = threading.get_ident()
         self._concurrency = concurrency
@@ -121,7 +123,8 @@ class Runner:
         _, deadline, operation, _ = read_call(call[2])
         told = read_about(about[2]) if about[1] == call[1] else {}
         told["id"] = told.get("id") or f"#{call[1]}"  # as the host's log calls it
-        return Context(operation=operation.decode(), deadline=deadline, **told)
+        line = self.ask_host(call[1])
+        return Context(operation=operation.decode(), deadline=deadline, _line=line, **told)
 
     def call_at_hand(self) -> tuple[Frame, Frame]:
         """The call whose thread this is, and what is known of it; twice `NO_CALL` for none."""
@@ -347,6 +350,10 @@ class Runner:
 
 def _nothing_to_wait_for() -> None:
     """Calls run one after the other in the caller's thread."""
+
+
+def _no_line(_number: int) -> None:
+    """There is no host yet."""
 
 
 def load_failure(error: LoadError) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from provider.worker.incoming import HostGone, Incoming
 from provider.worker.loader import Loaded, LoadError, Program
 from provider.worker.loops import the_loop
 from provider.worker.prints import Prints
+from provider.worker.reports import Reports
 from provider.worker.runner import NO_CALL, Frame, Runner, load_failure
 from provider.worker.streams import LATE, Streams
 
@@ -388,7 +389,10 @@ class _Serving:
         concurrency = setup["concurrency"]
         self._runner = Runner(self._program, values, self._finish_overlapping, concurrency)
         self._runner.on_room = self._incoming.ring
-        self._streams = Streams(self._runner, self._answers.send, self._incoming)
+        reports = Reports(self._answers.offer)
+        self._answers.on_look = reports.remind
+        self._streams = Streams(self._runner, self._answers.send, self._incoming, reports)
+        self._runner.ask_host = self._streams.line
         dispatch.find_context = self._runner.context
         loaded = self._program.load()
         self._program.run_background()

@@ -19,17 +19,20 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from provider.errors import BadResult, CallError, CallTimeout, Cancelled
-from provider.wire.frames import FrameType, frame
+from provider.wire.frames import FrameError, FrameType, frame
 from provider.wire.window import Window
 from provider.worker.faults import as_handler_error, shown
+from provider.worker.incoming import HostGone
 from provider.worker.loops import the_loop
 from provider.worker.operations import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 
+    from provider.wire.advance import Advance
     from provider.worker.incoming import Incoming
     from provider.worker.loops import Job
+    from provider.worker.reports import Reports
     from provider.worker.runner import Frame, Runner
 
 UNFINISHED = frozenset({types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType})
@@ -87,6 +90,31 @@ def _too_many(most: int) -> Refusal:
             f"the result cannot travel: its generator gave more than {most} items; ask for a stream"
         )
     )
+
+
+class Line:
+    """What a call can say to the host, and hear from it, beside its result.
+
+    Args:
+        number: of the call.
+        reports: takes what it says.
+        streams: that it may be among.
+    """
+
+    __slots__ = ("_number", "_reports", "_streams")
+
+    def __init__(self, number: int, reports: Reports, streams: Streams) -> None:
+        self._number = number
+        self._reports = reports
+        self._streams = streams
+
+    def report(self, told: Advance) -> None:
+        """Say how far it is."""
+        self._reports.report(self._number, told)
+
+    def left(self) -> bool:
+        """Whether its caller is known to have left."""
+        return self._streams.left(self._number)
 
 
 class Flow:
@@ -154,10 +182,18 @@ class Streams:
         runner: calls the program.
         send: takes each finished frame, at once.
         incoming: where what the host says comes from.
+        reports: what functions say of how far they are.
     """
 
-    def __init__(self, runner: Runner, send: Callable[[bytes], None], incoming: Incoming) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        send: Callable[[bytes], None],
+        incoming: Incoming,
+        reports: Reports,
+    ) -> None:
         self._runner = runner
+        self._reports = reports
         self._send = send
         self._incoming = incoming
         self._flows: dict[int, Flow] = {}
@@ -170,6 +206,22 @@ class Streams:
     def running(self) -> bool:
         """Whether there is a stream that has not ended."""
         return bool(self._flows)
+
+    def line(self, number: int) -> Line:
+        """What the context of a call needs of the host."""
+        return Line(number, self._reports, self)
+
+    def left(self, number: int) -> bool:
+        """Whether this is a stream whose caller is known to want no more; any thread may ask."""
+        flow = self._flows.get(number)
+        if flow is None:
+            return False
+        try:
+            if self._incoming.mine:
+                self._incoming.look()
+        except (HostGone, FrameError, OSError):
+            return True  # whoever reads next learns of it, too
+        return flow.cancelled
 
     def heed(self, other: Frame) -> None:
         """Take what the host says about a stream, in the thread that reads."""
@@ -207,12 +259,18 @@ class Streams:
             late: its deadline has passed, so that it is not run.
 
         Returns:
-            The frame that ends it.
+            The frame that ends it, after the last word on how far it is.
 
         Raises:
             HostGone: in the thread that reads.
             OSError: the link broke.
         """
+        end = self._end_of(number, encoding, operation, payload, late=late)
+        return self._reports.last(number) + end
+
+    def _end_of(
+        self, number: int, encoding: int, operation: bytes, payload: bytes, *, late: bool
+    ) -> bytes:
         flow = self._flows[number]
 
         def send(item: Any) -> None:
@@ -223,6 +281,8 @@ class Streams:
             self._send(frame(_CHUNK, number, chunk))
 
         try:
+            if self._incoming.mine:
+                self._incoming.look()  # its caller may have left while it waited
             if flow.cancelled:
                 raise _gave_up()
             if late:

@@ -71,6 +71,7 @@ def test_the_numbers_of_the_types_are_those_of_both_ends():
         "FILES": 22,
         "CHUNK": 23,
         "END": 24,
+        "PROGRESS": 25,
         "TROUBLE": 30,
         "SCHEMAS": 31,
     }

@@ -128,13 +128,16 @@ def test_a_positional_context_cannot_be_filled_in():
 def test_the_context_is_filled_in_and_counts_for_nothing():
     def handler(ctx: Context, a: int): ...
 
+    def positional(a, /, ctx: Context): ...
+
     def alone(*, ctx: Context): ...
 
     before = dispatch.find_context
     here = Context(operation="x")
     dispatch.find_context = lambda: here
     try:
-        assert bound(handler, 5) == [5, {"ctx": here}]
+        assert bound(handler, 5) == [{"a": 5, "ctx": here}]
+        assert bound(positional, 5) == [5, {"ctx": here}]
         assert bound(alone) == [{"ctx": here}]
     finally:
         dispatch.find_context = before
