@@ -53,7 +53,8 @@ def _environ(request):
     environ = {
         "REQUEST_METHOD": request["method"],
         "SCRIPT_NAME": "",
-        "PATH_INFO": _native(request["path"]),
+        # Each character is to be a byte, as those of headers are.
+        "PATH_INFO": request["path"].encode("utf-8", "surrogateescape").decode("latin-1"),
         "QUERY_STRING": "&".join(
             f"{quote_plus(name)}={quote_plus(value)}" for name, value in request["query"]
         ),
@@ -78,10 +79,5 @@ def _environ(request):
         key = key if key == "CONTENT_TYPE" else f"HTTP_{key}"
         between = "; " if key == "HTTP_COOKIE" else ","
         known = environ.get(key)
-        environ[key] = _native(value) if known is None else f"{known}{between}{_native(value)}"
+        environ[key] = value if known is None else f"{known}{between}{value}"
     return environ
-
-
-def _native(text):
-    """A text as WSGI has it: each character is a byte."""
-    return text.encode("utf-8", "surrogateescape").decode("latin-1")
