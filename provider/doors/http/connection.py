@@ -36,6 +36,8 @@ MOST_PIPELINED = 64
 LINGER = 2.0
 """Seconds for which more is read of a client who was cut off, so that the answer reaches him."""
 
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+
 
 class Phase(IntEnum):
     """What a connection waits for."""
@@ -170,6 +172,9 @@ class Connection(HttpToolsProtocol):
         self._in_head, self._unheard = False, 0
         if self._open >= MOST_PIPELINED:
             raise BadRequest(f"more than {MOST_PIPELINED} requests wait on this connection")
+        if self.parser.should_upgrade() and not _FRAMING.isdisjoint(dict(self.headers)):
+            # The parser takes what follows for another protocol, and the body would be lost.
+            raise BadRequest("Upgrade is not understood here; leave it out of requests with a body")
         self._open += 1
         try:
             super().on_headers_complete()
