@@ -1,0 +1,113 @@
+"""What providers say of themselves: status, operations, schemas, and the answers to admin commands.
+
+The rule of this file: nothing here runs a function of the user's. Where several instances answer,
+all are heard until the time is up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import nats.errors
+
+from provider.client.calling import LATER, NoProvider, nobody, request_answer
+from provider.errors import BadResult, CallError, CallTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+
+    from provider.wire.address import Address
+
+
+class Asking:
+    """Asks the providers of one address.
+
+    Args:
+        client: connected.
+        address: where they are.
+    """
+
+    def __init__(self, client: Client, address: Address) -> None:
+        self._client = client
+        self._address = address
+
+    async def status(self, timeout: float) -> dict[str, Any]:
+        """What one instance says of itself, as `Python.status` has it."""
+        # Names are shared by all lattices of a NATS account, so others may answer, too.
+        subject = f"$SRV.STATS.{self._address.name}"
+        strangers = 0
+        async with contextlib.aclosing(self._answers_to(subject, timeout)) as answers:
+            async for message in answers:
+                told = json.loads(message.data)
+                if told.get("metadata", {}).get("lattice") == self._address.lattice:
+                    status: dict[str, Any] = told["endpoints"][0]["data"]
+                    return {"id": told["id"], "version": told["version"], **status}
+                strangers += 1
+        if strangers:
+            raise NoProvider(
+                f"no provider named {self._address.name} in lattice {self._address.lattice}; "
+                f"{strangers} of that name elsewhere"
+            )
+        raise CallTimeout(f"no answer on {subject} within {timeout:g} s")
+
+    async def operations(self, timeout: float) -> list[dict[str, Any]]:
+        """What its program declares, as `Python.operations` has it."""
+        told: list[dict[str, Any]] = await self._described("operations", "", timeout)
+        return told
+
+    async def schema(self, operation: str, timeout: float) -> dict[str, dict[str, Any]]:
+        """Of one operation, or all where its name is empty, as `Python.schema` has it."""
+        told: dict[str, dict[str, Any]] = await self._described("schemas", operation, timeout)
+        return told
+
+    async def _described(self, member: str, body: str, timeout: float) -> Any:
+        subject = self._address.describe("schema" if member == "schemas" else member)
+        message = await request_answer(self._client, subject, body.encode(), timeout, later=LATER)
+        try:
+            told = json.loads(message.data)
+            if "error" in told:
+                raise CallError.from_map(told["error"])
+            return told[member]
+        except (ValueError, KeyError, TypeError):
+            raise BadResult(f"the answer on {subject} cannot be read") from None
+
+    async def admin(self, command: str, timeout: float, expect: int | None) -> list[dict[str, Any]]:
+        """What all instances answer to an admin command, as `Python.admin` has it."""
+        subject = self._address.admin(command)
+        answers: list[dict[str, Any]] = []
+        try:
+            async with contextlib.aclosing(self._answers_to(subject, timeout)) as messages:
+                async for message in messages:
+                    answers.append(json.loads(message.data))
+                    if len(answers) == expect:
+                        break
+            return answers
+        except NoProvider:
+            raise NoProvider(
+                f"nobody obeys {subject}; was the provider started with --admin?"
+            ) from None
+
+    async def _answers_to(self, subject: str, seconds: float) -> AsyncGenerator[Msg, None]:
+        """Everything that is answered within this time."""
+        inbox = self._client.new_inbox()
+        subscription = await self._client.subscribe(inbox)
+        end = asyncio.get_running_loop().time() + seconds
+        try:
+            await self._client.publish(subject, b"", reply=inbox)
+            while (left := end - asyncio.get_running_loop().time()) > 0:
+                try:
+                    message = await subscription.next_msg(min(left, threading.TIMEOUT_MAX))
+                except nats.errors.TimeoutError:
+                    return
+                if message.headers and message.headers.get("Status") == "503":
+                    raise nobody(subject)
+                yield message
+        finally:
+            await subscription.unsubscribe()

@@ -1,0 +1,114 @@
+"""The same provider for code that does not await.
+
+The rule of this file: it says nothing of its own. Every method waits for the one of `Python` that
+it is named after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from provider.client.calling import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+
+    from provider.client.python import Python
+
+T = TypeVar("T")
+
+_END: Final[Any] = object()
+"""Stands where a stream has no item any more."""
+
+
+class PythonSync:
+    """The same for code that does not await: every method waits for the one it is named after.
+
+    Made by `connect_sync`. May be used from several threads at once.
+    """
+
+    def __init__(self, python: Python, loop: asyncio.AbstractEventLoop) -> None:
+        self._python = python
+        self._loop = loop
+
+    def call(
+        self,
+        operation: str,
+        argument: Any = ABSENT,
+        *,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> Any:
+        """As `Python.call`."""
+        return self._wait(
+            self._python.call(operation, argument, timeout=timeout, request_id=request_id)
+        )
+
+    def stream(
+        self,
+        operation: str,
+        argument: Any = ABSENT,
+        *,
+        timeout: float | None = None,
+        request_id: str | None = None,
+        on_progress: Callable[[dict[str, Any]], object] | None = None,
+    ) -> Generator[Any, None, None]:
+        """As `Python.stream`; `close` of what this returns stops the function.
+
+        `on_progress` is called in the thread of the connection.
+        """
+        items = self._python.stream(
+            operation, argument, timeout=timeout, request_id=request_id, on_progress=on_progress
+        )
+        try:
+            while True:
+                item = self._wait(anext(items, _END))
+                if item is _END:
+                    return
+                yield item
+        finally:
+            self._wait(items.aclose())
+
+    def call_bytes(
+        self,
+        operation: str,
+        body: bytes = b"",
+        *,
+        content_type: str = "application/cbor",
+        timeout: float | None = None,
+    ) -> bytes:
+        """As `Python.call_bytes`."""
+        return self._wait(
+            self._python.call_bytes(operation, body, content_type=content_type, timeout=timeout)
+        )
+
+    def reload(self, *, timeout: float | None = None) -> None:
+        """As `Python.reload`."""
+        self._wait(self._python.reload(timeout=timeout))
+
+    def status(self, *, timeout: float = 2.0) -> dict[str, Any]:
+        """As `Python.status`."""
+        return self._wait(self._python.status(timeout=timeout))
+
+    def operations(self, *, timeout: float = 10.0) -> list[dict[str, Any]]:
+        """As `Python.operations`."""
+        return self._wait(self._python.operations(timeout=timeout))
+
+    def schema(
+        self, operation: str | None = None, *, timeout: float = 15.0
+    ) -> dict[str, dict[str, Any]]:
+        """As `Python.schema`."""
+        return self._wait(self._python.schema(operation, timeout=timeout))
+
+    def admin(
+        self, command: str, *, timeout: float = 2.0, expect: int | None = None
+    ) -> list[dict[str, Any]]:
+        """As `Python.admin`."""
+        return self._wait(self._python.admin(command, timeout=timeout, expect=expect))
+
+    def _wait(self, work: Awaitable[T]) -> T:
+        async def waited() -> T:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(waited(), self._loop).result()
