@@ -1,7 +1,8 @@
 """What can be called, and with what: asked before anything is called.
 
-The rule of this file: one instance answers, in JSON, what its program declares; nothing is run but
-the making of schemas, which the worker does between calls and the host remembers.
+The rule of this file: one instance answers, in JSON, what its program declares, as it was saved
+last; no operation is run, only the making of schemas, which the worker does between calls and the
+host remembers.
 
     provider.describe.{lattice}.{name}.operations   names, signatures, documentation
     provider.describe.{lattice}.{name}.schema       JSON Schema of arguments and results; the body
@@ -11,6 +12,7 @@ the making of schemas, which the worker does between calls and the host remember
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,8 @@ from provider.errors import CallError, TooLarge, UnknownOperation
 from provider.wire.address import SERVICE_QUEUE
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0
 """Seconds somebody who asks for schemas waits for a worker that runs a call."""
+MOMENT = 3.0
+"""Seconds somebody who asks waits for what was saved to be loaded."""
 MOST_ASKING = 64
 """Who may wait at the same time."""
 
@@ -65,17 +71,32 @@ class DescribeDoor:
             await asyncio.wait(self._asking, timeout=PATIENCE)
 
     async def _on_operations(self, message: Msg) -> None:
+        self._begin(self._answer_operations(message))
+
+    async def _on_schema(self, message: Msg) -> None:
+        self._begin(self._answer_schema(message))
+
+    def _begin(self, answer: Coroutine[Any, Any, None]) -> None:
+        # In a task of its own: a busy worker keeps nobody waiting but who asks it.
+        if len(self._asking) >= MOST_ASKING:
+            answer.close()
+            return
+        task = asyncio.create_task(answer)
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _answer_operations(self, message: Msg) -> None:
+        await self._catch_up()
         told = [declared.as_map() for declared in self._fleet.catalogue.all]
         await self._respond(message, {"operations": told})
 
-    async def _on_schema(self, message: Msg) -> None:
-        # In a task of its own: a busy worker keeps only those waiting who ask for schemas.
-        if len(self._asking) < MOST_ASKING:
-            task = asyncio.create_task(self._answer_schema(message))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+    async def _catch_up(self) -> None:
+        """Describe what was saved last, unless the worker runs a call for long."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._fleet.catch_up(), MOMENT)
 
     async def _answer_schema(self, message: Msg) -> None:
+        await self._catch_up()
         try:
             answer = {"schemas": await self._schemas(message.data.decode("utf-8", "replace"))}
         except CallError as error:

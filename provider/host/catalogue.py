@@ -14,14 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from provider.errors import CallError, CallTimeout, Unavailable
 from provider.host.life import TAKES_CALLS
+from provider.host.question import Question
 from provider.wire.frames import FrameType, frame
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from provider.host.call import Call
     from provider.host.link import Link
 
 REMEMBERED = 4096
 """Names whose operation is remembered; callers make prefixes up, so there is an end to it."""
+LONGEST = 60.0
+"""Seconds the making of schemas may take, unless told otherwise."""
 MOST_OPERATIONS = 10_000
 """Operations taken from one program."""
 
@@ -86,9 +91,15 @@ class Declared:
 
 
 class Catalogue:
-    """The operations of the program that serves."""
+    """The operations of the program that serves.
 
-    def __init__(self) -> None:
+    Args:
+        longest: seconds the making of schemas may take, in which code of the user's types runs. One
+            that takes longer ends the worker.
+    """
+
+    def __init__(self, longest: float = LONGEST) -> None:
+        self.question = Question("the making of schemas", longest)
         self.all: list[Declared] = []
         self.batched = False
         """Whether any of them takes several calls at once."""
@@ -139,6 +150,10 @@ class Catalogue:
                 self._remembered[command] = declared
         return declared
 
+    def counted(self) -> Iterable[tuple[str, Numbers]]:
+        """How calls went, by name of the operation, of all loads so far."""
+        return self._numbers.items()
+
     def count(self, call: Call, error: CallError | None) -> None:
         """Count the answer of a call."""
         declared = self.find(call.operation)
@@ -172,6 +187,7 @@ class Catalogue:
             self._newest = link.number()
             self._asked[self._newest] = asyncio.get_running_loop().create_future()
             link.write(frame(FrameType.SCHEMA, self._newest))
+            self.question.asked(link, self._newest)
         asked = self._asked[self._newest]
         try:
             made = await asyncio.wait_for(asyncio.shield(asked), patience)
@@ -193,6 +209,8 @@ class Catalogue:
 
     def _settle(self, number: int, made: dict[str, Any] | CallError) -> None:
         asked = self._asked.pop(number, None)
+        if not self._asked:
+            self.question.settled()
         if asked is not None and not asked.done():
             asked.set_result(made)
 

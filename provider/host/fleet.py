@@ -88,7 +88,7 @@ class Fleet:
         """Whether the program asks what is known of a call beside its argument."""
         self.health = Health(start_timeout)
         """What the program said of itself."""
-        self.catalogue = Catalogue()
+        self.catalogue = Catalogue(start_timeout)
         """What the program declares."""
         self.advances = Advances()
         """How far its calls say they are."""
@@ -111,6 +111,15 @@ class Fleet:
         """What each of `_files` looked like, for each reload under way."""
         self._reload_timer: asyncio.TimerHandle | None = None
         self._forced: dict[int, Call] = {}
+        self._settled = asyncio.Event()
+        """Something was loaded, or was not."""
+
+    async def catch_up(self) -> None:
+        """Have what was saved loaded without waiting for a call, and wait for that."""
+        while self.outdated:
+            self._settled.clear()
+            self.files_changed()
+            await self._settled.wait()
 
     @property
     def link(self) -> Link | None:
@@ -301,6 +310,7 @@ class Fleet:
             self._time_reload(link)
         else:
             link.reload_ended()
+            self._settled.set()
         if error is not None:
             self._reload_failed(number, error, files)
             return
@@ -392,6 +402,7 @@ class Fleet:
         self.reload_error = None
         self._reloads_asked.clear()
         self._retry.clear()
+        self._settled.set()
         for path in loaded.get("hidden", ()):
             _log.warning("file_hidden_by_library", file=path)
         _log.info(

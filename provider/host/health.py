@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from provider.host.life import TAKES_CALLS
+from provider.host.question import Question
 from provider.wire.frames import FrameType, frame
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Health:
     """
 
     def __init__(self, longest: float = LONGEST) -> None:
-        self._longest = min(longest, LONGEST)
+        self._question = Question("its health check", min(longest, LONGEST))
         self.declared = False
         """Whether the program can be asked."""
         self.trouble = ""
@@ -47,9 +48,7 @@ class Health:
         self._asked = 0.0
         self._number = 0
         """Of the question on its way, 0 for none."""
-        self._seen_running = False
         self._answered = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
 
     async def ask(self, link: Link | None) -> None:
         """Have the program asked, and wait a moment for what it says.
@@ -65,7 +64,7 @@ class Health:
             self._number, self._asked = link.number(), time.monotonic()
             self._answered.clear()
             link.write(frame(FrameType.HEALTH, self._number))
-            self._watch(link)
+            self._question.asked(link, self._number)
         moment = self._asked + MOMENT - time.monotonic()
         if moment > 0:
             with contextlib.suppress(asyncio.TimeoutError):
@@ -103,21 +102,6 @@ class Health:
         }
 
     def _settle(self) -> None:
-        self._number, self._seen_running = 0, False
+        self._number = 0
         self._answered.set()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _watch(self, link: Link) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._longest, self._look, link)
-
-    def _look(self, link: Link) -> None:
-        # The clock runs for the check itself, not for the calls ahead of it.
-        if link.begun() == self._number:
-            if self._seen_running:
-                self._timer = None
-                link.give_up(f"its health check took longer than {self._longest:g} s")
-                return
-            self._seen_running = True
-        self._watch(link)
+        self._question.settled()

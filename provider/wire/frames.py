@@ -47,7 +47,8 @@ class FrameType(IntEnum):
     """Ask the user's code how it is; `number` comes back, and counts as begun meanwhile."""
 
     SCHEMA = 12
-    """Say what the operations take and give; answered by SCHEMAS of the same number."""
+    """Say what the operations take and give; answered by SCHEMAS of the same number, which
+    counts as begun meanwhile."""
 
     HELLO = 16
     """The worker's interpreter is up: a CBOR map of its versions and process id."""

@@ -29,6 +29,10 @@ _Kind = inspect.Parameter
 _SPREAD = (_Kind.POSITIONAL_OR_KEYWORD, _Kind.KEYWORD_ONLY)
 
 
+_LONGEST_NAME = 100
+"""Characters told of the name of a key that callers made up."""
+
+
 class BindingError(Exception):
     """No argument could ever be bound; the text says why."""
 
@@ -52,19 +56,20 @@ class Binding:
         hints = _hints(function)
         self._context: list[str] = []
         self._values: list[inspect.Parameter] = []
-        self._rest = False
+        self.rest = ""
+        """The name of the parameter that takes what no other does, empty for none."""
         for parameter in signature.parameters.values():
             if parameter.kind is _Kind.VAR_POSITIONAL:
                 raise BindingError(f"*{parameter.name} can be given nothing; name its parameters")
             if parameter.kind is _Kind.VAR_KEYWORD:
-                self._rest = True
+                self.rest = parameter.name
             elif _is_context(parameter, hints):
                 if parameter.kind is _Kind.POSITIONAL_ONLY:
                     raise BindingError(f"the context {parameter.name} cannot be positional-only")
                 self._context.append(parameter.name)
             else:
                 self._values.append(parameter)
-        if batched and (len(self._values) != 1 or self._rest):
+        if batched and (len(self._values) != 1 or self.rest):
             raise BindingError("with batch, it needs one parameter, which takes the list")
         if batched and self._context:
             raise BindingError("with batch, it has many callers and can take no context")
@@ -75,7 +80,12 @@ class Binding:
             hint = hints.get(parameter.name, Any)
             if hint is not Any:
                 self._convert(parameter.name, convert.member(hint) if batched else hint)
-        several = len(self._values) > 1 or self._rest
+        rest = hints.get(self.rest, Any)
+        if str(typing.get_origin(rest)).endswith("Unpack"):
+            self.unchecked[self.rest] = "Unpack is not looked into"
+        elif rest is not Any:
+            self._convert(self.rest, rest)
+        several = len(self._values) > 1 or bool(self.rest)
         if any(p.kind is _Kind.POSITIONAL_ONLY for p in self._values) and several:
             raise BindingError("with several parameters, none can be positional-only")
         self._several = several
@@ -109,7 +119,7 @@ class Binding:
     @property
     def open(self) -> bool:
         """Whether that map may have keys that are no parameters."""
-        return self._rest
+        return bool(self.rest)
 
     def bind(self, argument: Any, present: bool) -> tuple[list[Any], dict[str, Any]]:
         """The arguments of the function.
@@ -155,7 +165,7 @@ class Binding:
         missing = [name for name in self._required if name not in argument]
         if missing:
             raise InvalidArgument(f"the argument lacks {', '.join(missing)}")
-        if not self._rest:
+        if not self.rest:
             strange = [name for name in argument if name not in self._names]
             if strange:
                 known = ", ".join(parameter.name for parameter in self._values)
@@ -166,14 +176,18 @@ class Binding:
             return dict(argument)
         values = dict(argument)
         misfits: list[str] = []
-        for name, converter in self._converters.items():
-            if name in values:
+        rest = self._converters.get(self.rest)
+        for name, value in argument.items():
+            converter = self._converters.get(name) if name in self._names else rest
+            if converter is not None:
                 try:
-                    values[name] = converter(values[name])
+                    values[name] = converter(value)
                 except convert.Misfit as misfit:
-                    misfits.append(misfit.at(name))
+                    misfits.append(misfit.at(name[:_LONGEST_NAME]))
+                    if len(misfits) == convert.MOST_REASONS:
+                        break
         if misfits:
-            raise InvalidArgument("; ".join(misfits[: convert.MOST_REASONS]))
+            raise InvalidArgument("; ".join(misfits))
         return values
 
     def _converted(self, name: str, value: Any) -> Any:

@@ -27,5 +27,15 @@ class _Describing(GenerateJsonSchema):
     def bytes_schema(self, schema: Any) -> dict[str, Any]:  # noqa: ARG002  pydantic names it
         return {"type": "string", "contentEncoding": "base64"}
 
+    def dataclass_schema(self, schema: Any) -> dict[str, Any]:
+        """As it is checked: pydantic looks at the class only, not at what was made firm."""
+        made = super().dataclass_schema(schema)
+        fields = schema["schema"]
+        while fields["type"] != "dataclass-args" and "schema" in fields:
+            fields = fields["schema"]
+        if self.mode == "validation" and fields.get("extra_behavior") == "forbid":
+            made.setdefault("additionalProperties", False)
+        return made
+
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:  # noqa: ARG002  pydantic names them
         return {}

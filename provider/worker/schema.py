@@ -125,8 +125,14 @@ def _argument(operation: Operation) -> dict[str, Any]:
     made: dict[str, Any] = {"type": "object", "properties": properties}
     if required:
         made["required"] = required
-    if not binding.open:
-        made["additionalProperties"] = False
+    rest: Any = False
+    if binding.open:
+        known = binding.rest not in binding.unchecked
+        rest = _of(binding.hints.get(binding.rest, Any), "validation") if known else {}
+    if isinstance(rest, dict):
+        shared.update(rest.pop("$defs", {}))
+    if rest != {}:
+        made["additionalProperties"] = rest
     if shared:
         made["$defs"] = shared
     return made

@@ -349,6 +349,7 @@ class _Serving:
         elif kind == FrameType.SCHEMA and self._runner is not None:
             from provider.worker.schema import schemas
 
+            self._progress.begin(number)  # as above
             operations = self._program.operations
             made = {"schemas": schemas(operations) if operations is not None else {}}
             self._answers.send(frame(FrameType.SCHEMAS, number, cbor2.dumps(made)))

@@ -10,7 +10,7 @@ import pytest
 
 from provider.client import NoProvider
 from provider.errors import BadResult, CallError, TooLarge, Unavailable, UnknownOperation
-from tests.conftest import PATIENCE, NatsServer
+from tests.conftest import PATIENCE, NatsServer, write
 
 PROGRAM = """
     import dataclasses
@@ -35,6 +35,8 @@ PROGRAM = """
         open(path).read()
 """
 
+OPERATIONS = ["add", "shop.total", "wait"]
+
 
 @pytest.fixture(scope="module")
 def house(start_module_provider):
@@ -44,7 +46,7 @@ def house(start_module_provider):
 async def test_operations_are_told_in_the_order_of_their_declaration(house):
     async with house.connect() as python:
         told = await python.operations()
-    assert [entry["name"] for entry in told] == ["add", "shop.total", "wait"]
+    assert [entry["name"] for entry in told] == OPERATIONS
     assert told[0] == {
         "name": "add",
         "free": True,
@@ -67,6 +69,20 @@ async def test_schemas_are_told_of_all_or_of_one(house):
         assert "Item" in everything["shop.total"]["argument"]["$defs"]
         with pytest.raises(UnknownOperation, match="no operation 'other' is declared"):
             await python.schema("other")
+
+
+async def test_what_was_just_saved_is_told_before_anything_is_called(start_provider, tmp_path):
+    file = tmp_path / "dispatch.py"
+    provider = start_provider("def handle(command, arg): return arg")
+    async with provider.connect() as python:
+        assert await python.operations() == []
+        await asyncio.to_thread(write, file, PROGRAM)
+        assert [entry["name"] for entry in await python.operations()] == OPERATIONS
+        await asyncio.to_thread(write, file, PROGRAM.replace("b: int = 2", "b: int"))
+        assert (await python.schema("add"))["add"]["argument"]["required"] == ["a", "b"]
+        await asyncio.to_thread(write, file, "not python at all")
+        assert [entry["name"] for entry in await python.operations()] == OPERATIONS
+        assert (await python.status())["reload_error"]
 
 
 async def test_a_plain_handle_declares_nothing(start_provider):
@@ -193,5 +209,5 @@ def test_the_same_for_code_that_does_not_await(house):
     from provider.client import connect_sync
 
     with connect_sync(house.url, **house.address) as python:
-        assert [entry["name"] for entry in python.operations()] == ["add", "shop.total", "wait"]
+        assert [entry["name"] for entry in python.operations()] == OPERATIONS
         assert set(python.schema("add")) == {"add"}

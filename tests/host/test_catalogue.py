@@ -143,6 +143,53 @@ async def test_whoever_waits_is_told_when_the_worker_dies(house):
         await running
 
 
+HANGING = """
+    import time
+    from pydantic_core import core_schema
+    from provider.dispatch import operation
+
+    class Hanging:
+        @classmethod
+        def __get_pydantic_core_schema__(cls, source, handler):
+            return core_schema.any_schema()
+
+        @classmethod
+        def __get_pydantic_json_schema__(cls, schema, handler):
+            print("hangs", flush=True)
+            time.sleep(3600)
+
+    @operation
+    def echo(a: Hanging):
+        return a
+"""
+
+
+async def test_code_of_types_that_hangs_does_not_block_the_worker(house, events):
+    await house.start(HANGING)
+    house.fleet.catalogue.question.longest = 0.1
+    waiting = asyncio.ensure_future(house.fleet.schemas(PATIENCE))
+    await events.until("printed", text="hangs")
+    asked = house.submit("echo", 5)
+    with pytest.raises(Unavailable, match="the worker died meanwhile"):
+        await waiting
+    lost = await events.until("worker_lost")
+    assert "the making of schemas took longer than 0.1 s" in lost["account"]
+    assert await asked == 5  # it had not begun
+
+
+async def test_the_clock_of_schemas_stands_while_a_call_runs(house, events):
+    await house.start(PROGRAM)
+    house.fleet.catalogue.question.longest = 0.01
+    running = await house.at_the_gate("a")
+    waiting = asyncio.ensure_future(house.fleet.schemas(PATIENCE))
+    await asyncio.sleep(0.1)  # ten times as long as they may take
+    house.fleet.catalogue.question.longest = PATIENCE
+    house.open_gate()
+    assert "gate" in await waiting
+    assert await running == "a"
+    assert house.fleet.restarts == 0
+
+
 async def test_without_operations_or_a_worker_nothing_is_asked(house):
     await house.start()
     assert await house.fleet.schemas(PATIENCE) == {}

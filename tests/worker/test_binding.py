@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import Unpack
 
 from provider import dispatch
 from provider.dispatch import Context
@@ -21,6 +22,10 @@ class Point:
     y: int = 0
 
 
+class Keys(TypedDict):
+    a: int
+
+
 def nothing(): ...
 def one(a): ...
 def one_typed(a: int): ...
@@ -29,6 +34,8 @@ def named(*, a: int): ...
 def positional(a: int, /): ...
 def several(a: int, b: str = "x", *, c: Point | None = None): ...
 def open_end(a: int, **more: int): ...
+def typed_end(a: int, **more: Point): ...
+def unpacked(**more: Unpack[Keys]): ...
 def only_more(**more): ...
 def unresolved(a: Nowhere, b: int): ...  # noqa: F821  the point
 
@@ -55,10 +62,12 @@ def bound(function, *argument, **options):
         (positional, (5,), [5]),
         (several, ({"a": 1},), [{"a": 1}]),
         (several, ({"a": 1, "c": {"x": 2}},), [{"a": 1, "c": Point(2)}]),
-        (open_end, ({"a": 1, "b": "x"},), [{"a": 1, "b": "x"}]),
+        (open_end, ({"a": 1, "b": 2},), [{"a": 1, "b": 2}]),
         (only_more, (), []),
         (only_more, ({"z": 1},), [{"z": 1}]),
         (unresolved, ({"a": 1, "b": 2},), [{"a": 1, "b": 2}]),
+        (typed_end, ({"a": 1, "p": {"x": 1}},), [{"a": 1, "p": Point(1)}]),
+        (unpacked, ({"a": "x"},), [{"a": "x"}]),
     ],
 )
 def test_what_fits(function, argument, becomes):
@@ -81,6 +90,9 @@ def test_what_fits(function, argument, becomes):
         (several, ({"a": "1", "b": 2},), "^a: Input .* integer; b: Input .* string$"),
         (open_end, ({"b": 1},), "the argument lacks a"),
         (unresolved, ({"a": 1, "b": "2"},), "^b: Input should be a valid integer$"),
+        (open_end, ({"a": 1, "b": "x"},), "^b: Input should be a valid integer$"),
+        (typed_end, ({"a": 1, "p": {"x": "1"}},), "^p.x: Input should be a valid integer"),
+        (typed_end, ({"a": 1, "k" * 999: 1},), "^k{100}: Input should be"),
     ],
 )
 def test_what_does_not(function, argument, told):

@@ -25,6 +25,17 @@ class Item:
     kids: list[Item] = dataclasses.field(default_factory=list)
 
 
+@dataclasses.dataclass
+class Outer:
+    item: Item
+    others: dict[str, Item] = dataclasses.field(default_factory=dict)
+
+
+@pydantic.dataclasses.dataclass(config=pydantic.ConfigDict(extra="ignore"))
+class Lax:
+    n: int
+
+
 class Spoilt(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(json_schema_extra={"odd": object()})
     n: int
@@ -69,6 +80,25 @@ def test_further_keys_are_open_where_the_function_takes_them():
     def more(a: int, **more): ...
 
     assert "additionalProperties" not in of(more)["argument"]
+
+    def typed(a: int, **more: Item): ...
+
+    made = of(typed)["argument"]
+    assert made["additionalProperties"] == {"$ref": "#/$defs/Item"}
+    assert made["$defs"]["Item"]["required"] == ["name"]
+
+
+def test_what_is_refused_inside_a_dataclass_is_not_described_as_open():
+    def handler(a: Outer) -> Outer: ...
+
+    made = of(handler)
+    for name in ("Outer", "Item"):
+        assert made["argument"]["$defs"][name]["additionalProperties"] is False
+        assert "additionalProperties" not in made["result"]["$defs"][name]
+
+    def lax(a: Lax): ...
+
+    assert of(lax)["argument"].get("additionalProperties") is not False
 
 
 @pytest.mark.parametrize(
