@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from provider.errors import CallError, Overloaded, TooLarge
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 SHORTEST_RETRY, LONGEST_RETRY = 10, 5_000
 """Milliseconds a caller who is turned away may be asked to wait."""
+BUCKETS = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+)
+"""Seconds up to which answered calls are counted together."""
 
 
 class Admission:
@@ -37,6 +43,10 @@ class Admission:
         self.answered = 0
         self.seconds = 0.0
         """Time from arrival to answer, summed over all answered calls."""
+        self.durations = [0] * (len(BUCKETS) + 1)
+        """Answered calls by the bucket of `BUCKETS` their time falls into."""
+        self.rejected: dict[str, int] = {}
+        """Calls turned away, by kind."""
         self.errors: dict[str, int] = {}
         """Calls answered with an error, refused ones included, by kind."""
         self.last_error = ""
@@ -57,7 +67,9 @@ class Admission:
         self.open -= 1
         self.bytes -= len(call.payload)
         self.answered += 1
-        self.seconds += time.monotonic() - call.received
+        seconds = time.monotonic() - call.received
+        self.seconds += seconds
+        self.durations[bisect_left(BUCKETS, seconds)] += 1
         if error is not None:
             self._count(error)
         if self._empty is not None and self.open == 0:
@@ -65,6 +77,7 @@ class Admission:
 
     def refused(self, error: CallError) -> None:
         """Count a call that was turned away."""
+        self.rejected[error.kind] = self.rejected.get(error.kind, 0) + 1
         self._count(error)
 
     async def empty(self) -> None:

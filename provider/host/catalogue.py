@@ -20,6 +20,8 @@ from provider.wire.frames import FrameType, frame
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from collections.abc import Iterable
+
     from provider.host.call import Call
     from provider.host.link import Link
 
@@ -149,6 +151,10 @@ class Catalogue:
                     self._remembered.clear()
                 self._remembered[command] = declared
         return declared
+
+    def counted(self) -> Iterable[tuple[str, Numbers]]:
+        """How calls went, by name of the operation, of all loads so far."""
+        return self._numbers.items()
 
     def counted(self) -> Iterable[tuple[str, Numbers]]:
         """How calls went, by name of the operation, of all loads so far."""

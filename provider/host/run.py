@@ -29,6 +29,7 @@ from provider.host.admission import Admission
 from provider.host.cache import ResultCache
 from provider.host.call import RELOAD, Call
 from provider.host.embedded import EmbeddedServer
+from provider.host.figures import figures
 from provider.host.fleet import Fleet
 from provider.host.link import LEAVE_GRACE
 from provider.host.path import CallPath
@@ -184,6 +185,8 @@ class _Host:
             if client is None:
                 return ExitCode.OK
             stack.push_async_callback(_close, client)
+            if self._in_host is not None:
+                self._in_host.connected = lambda: client.is_connected
             door, others = await self._open_doors(client, stack)
             self._announce(
                 Ready(
@@ -224,7 +227,8 @@ class _Host:
         await self._http.open()
 
     def _status(self) -> dict[str, Any]:
-        return {} if self._discovery is None else self._discovery.status()
+        told = {} if self._discovery is None else self._discovery.status()
+        return {**told, "figures": figures(self._fleet, self._admission, self._cache)}
 
     async def _connect(self) -> BurstClient:
         return await connection.connect(

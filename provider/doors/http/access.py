@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 OPEN = b"/health/"
 """What everybody may ask, so that probes need no secret."""
+DOCS = b"/docs"
+"""A page that has no secrets, and asks whoever reads it for those it needs."""
 MAX_AGE = b"600"
 """Seconds a browser may remember what a preflight said."""
 EXPOSED = b"x-request-id, retry-after"
@@ -52,7 +54,7 @@ class Access:
         origin = headers.get(b"origin")
         if origin is not None:
             self._check_origin(exchange, origin)
-        if self.asked and not exchange.raw_path.startswith(OPEN):
+        if self.asked and not exchange.raw_path.startswith(OPEN) and exchange.raw_path != DOCS:
             self._check_secret(headers)
 
     def preflight(self, exchange: Exchange) -> list[tuple[bytes, bytes]] | None:

@@ -14,7 +14,9 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from provider.doors.http import pages
 from provider.doors.http.access import OPEN, Access
+from provider.doors.http.authored import Authored
 from provider.doors.http.calls import PREFIX, Calls
 from provider.doors.http.exchange import Exchange, Gone, Numbers
 from provider.doors.http.problems import MethodNotAllowed, failed
@@ -49,6 +51,7 @@ class Door:
         self._options = options
         self._access = Access(options)
         self._calls = Calls(backend, options, self._access)
+        self._authored = Authored(backend, self._calls, self._access)
         self.numbers = Numbers()
         """How requests went."""
         self._pages = _pages(backend, self.numbers)
@@ -95,11 +98,9 @@ class Door:
             )
 
     async def _answer_otherwise(self, exchange: Exchange, receive: Receive) -> None:
-        path = exchange.scope["path"]
-        if path not in self._paths:
-            raise UnknownOperation(
-                f"nothing is found at {path!r:.200}; operations are called at /call/NAME"
-            )
+        if exchange.scope["path"] not in self._paths:
+            await self._authored.answer(exchange)
+            return
         exchange.scope[EXCHANGE] = exchange
         await self._pages(exchange.scope, receive, exchange.pass_on)
 
@@ -116,7 +117,7 @@ def _pages(backend: Backend, numbers: Numbers) -> Starlette:
 
 
 def _routes() -> Sequence[BaseRoute]:
-    return []
+    return pages.ROUTES
 
 
 async def _as_problem(request: Request, error: Exception) -> Response:

@@ -50,6 +50,8 @@ class InHost:
         self._described = Described(0)
         self.started = False
         """Whether the program was loaded once; set by the host."""
+        self.connected: Callable[[], bool] = lambda: False
+        """Whether NATS is connected; set by the host."""
 
     @property
     def wants_headers(self) -> bool:
@@ -150,6 +152,8 @@ class InHost:
             reasons.append("no worker is ready")
         elif fleet.health.trouble:
             reasons.append(fleet.health.trouble)
+        if self.started and not self.connected():
+            reasons.append("NATS is not connected")
         return Health(live=True, ready=not reasons, started=self.started, reasons=tuple(reasons))
 
     async def status(self) -> dict[str, Any]:
