@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
 
+AT_ONCE = "provider.answer"
+"""The extension of ASGI with which a whole answer is sent in one write, `Connection.answer`."""
 REQUEST_ID = b"x-request-id"
 MOST_ID = 128
 """Characters of a request id."""
@@ -67,6 +69,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_at_once",
         "_numbers",
         "_receive",
         "_send",
@@ -86,6 +89,7 @@ class Exchange:
         self.scope = scope
         self._receive = receive
         self._send = send
+        self._at_once: Callable[[int, Headers, bytes], bool] = scope["extensions"][AT_ONCE]
         self.options = options
         self._numbers = numbers
         self.method: str = scope["method"]
@@ -159,18 +163,27 @@ class Exchange:
             body: all of it.
             headers: beside the length and the id.
         """
-        await self.begin(status, [*headers, (b"content-length", b"%d" % len(body))])
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        headers = [
+            *headers,
+            (b"content-length", b"%d" % len(body)),
+            (REQUEST_ID, self.id.encode()),
+            *self.more,
+        ]
+        self._count(status)
+        if not self._at_once(status, headers, body):
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
+            await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def begin(self, status: int, headers: Headers) -> None:
         """Begin an answer whose body comes in parts."""
+        self._count(status)
+        headers = [*headers, (REQUEST_ID, self.id.encode()), *self.more]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    def _count(self, status: int) -> None:
         self.started = True
         answers = self._numbers.answers
         answers[status] = answers.get(status, 0) + 1
-        headers.append((REQUEST_ID, self.id.encode()))
-        if self.more:
-            headers += self.more
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def part(self, data: bytes, *, last: bool = False) -> None:
         """Send a part of the body; waits for a client who is slow."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import nats.errors
 
-from provider.client import LATER, NoProvider, Python, request_answer
+from provider.client import NoProvider, Python, request_answer
 from provider.doors.http.backend import Described, Health
 from provider.errors import BadResult, CallError, Unavailable
 from provider.streaming import streamed_answer
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from provider.doors.http.backend import HttpCall
     from provider.wire.address import Address
 
+LATER = 1.0
+"""Seconds a call is waited for beyond its deadline, so that the provider's own account arrives."""
 AGAIN = 1.0
 """Seconds after which is asked again what is declared."""
 MOMENT = 2.0

@@ -109,13 +109,11 @@ class HttpServer:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
-        if self._state.tasks:
-            tasks = set(self._state.tasks)
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks, timeout=LAST_WORDS)
         for connection in self._connections():
-            connection.transport.close()
+            connection.end(Unavailable("the provider is stopping; call another instance"))
+        tasks = set(self._state.tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=LAST_WORDS)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._empty(), LAST_WORDS)
         for connection in self._connections():
