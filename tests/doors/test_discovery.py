@@ -285,21 +285,72 @@ async def test_as_many_operations_are_told_of_as_the_server_carries(tmp_path):
         server.stop()
 
 
-async def test_what_the_nats_command_does_to_list_and_show_services(house):
-    """`nats service ls`, `nats service info NAME` and `nats service stats NAME`, as they ask.
+IDENTITY_FIELDS = {"type": str, "name": str, "id": str, "version": str, "metadata": dict}
+INFO_FIELDS = {**IDENTITY_FIELDS, "description": str, "endpoints": list}
+STATS_FIELDS = {**IDENTITY_FIELDS, "started": str, "endpoints": list}
+ENDPOINT_FIELDS = {"name": str, "subject": str, "queue_group": str}
+INFO_ENDPOINT = {**ENDPOINT_FIELDS, "metadata": dict}
+NUMBERS = ("num_requests", "num_errors", "processing_time", "average_processing_time")
+STATS_ENDPOINT = {**ENDPOINT_FIELDS, **dict.fromkeys(NUMBERS, int), "last_error": str, "data": dict}
 
-    `ls` asks everybody for INFO. `info` asks one of that name for INFO, and that instance for its
-    STATS; what it shows it takes from both. `stats` asks all of that name.
-    """
-    name = house.address["name"]
-    assert name in {told["name"] for told in await ask(house, "$SRV.INFO")}
-    (info,) = await ask(house, f"$SRV.INFO.{name}")
-    (stats,) = await ask(house, f"$SRV.STATS.{name}.{info['id']}")
-    assert [endpoint["name"] for endpoint in info["endpoints"]] == [
-        endpoint["name"] for endpoint in stats["endpoints"]
-    ]
-    (stats,) = await ask(house, f"$SRV.STATS.{name}")
-    assert stats["id"] == info["id"]
+
+def check(told: dict, fields: dict[str, type]) -> None:
+    """Every field is there, of the type the command reads it as, and no other."""
+    assert {name: type(value) for name, value in told.items()} == fields
+
+
+@pytest.mark.parametrize(
+    ("command", "exchange"),
+    [
+        ("nats service ping", [("PING", "")]),
+        ("nats service ping NAME", [("PING", ".{name}")]),
+        ("nats service ls", [("INFO", "")]),
+        ("nats service ls NAME", [("INFO", ".{name}")]),
+        ("nats service info NAME", [("INFO", ".{name}"), ("STATS", ".{name}.{id}")]),
+        ("nats service info NAME ID", [("INFO", ".{name}.{id}"), ("STATS", ".{name}.{id}")]),
+        ("nats service stats NAME", [("STATS", ".{name}")]),
+    ],
+)
+async def test_what_the_nats_command_asks_for_is_answered_as_it_reads_it(
+    declared, command, exchange
+):
+    """The subjects each command publishes an empty message to, in order, and what it decodes."""
+    name = declared.address["name"]
+    identity, names = "", []
+    if "ID" in command:
+        identity = (await ask_one(declared, f"$SRV.PING.{name}"))["id"]
+    for verb, tail in exchange:
+        told = await ask_one(declared, f"$SRV.{verb}" + tail.format(name=name, id=identity))
+        assert identity in ("", told["id"])
+        identity = told["id"]
+        assert told["type"] == f"io.nats.micro.v1.{verb.lower()}_response"
+        check(told, {"PING": IDENTITY_FIELDS, "INFO": INFO_FIELDS, "STATS": STATS_FIELDS}[verb])
+        assert all(type(value) is str for value in told["metadata"].values())
+        for endpoint in told.get("endpoints", []):
+            check(endpoint, INFO_ENDPOINT if verb == "INFO" else STATS_ENDPOINT)
+            assert all(type(value) is str for value in endpoint.get("metadata", {}).values())
+        if verb != "PING":
+            names.append([endpoint["name"] for endpoint in told["endpoints"]])
+    # What it shows of one service it takes from both answers, by their order.
+    assert all(each == names[0] for each in names)
+    assert not names or "add" in names[0]
+
+
+async def test_what_the_nats_command_requests_of_an_endpoint_is_its_operation(declared):
+    """`nats service request NAME add '{"a": 1}' -H Content-Type:application/json`."""
+    info = await ask_one(declared, f"$SRV.INFO.{declared.address['name']}")
+    (endpoint,) = [each for each in info["endpoints"] if each["name"] == "add"]
+    client = await nats.connect(declared.url)
+    try:
+        answer = await client.request(
+            endpoint["subject"],
+            b'{"a": 1}',
+            timeout=PATIENCE,
+            headers={"Content-Type": "application/json"},
+        )
+    finally:
+        await client.close()
+    assert answer.data == b"3"
 
 
 async def test_every_instance_is_found_under_an_id_of_its_own(start_provider, house):
