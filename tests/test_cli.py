@@ -248,7 +248,7 @@ def test_check_warns_of_a_file_that_a_library_hides(provider_command, tmp_path):
     [
         (("run",), "PYTHON_DISPATCH is not set"),
         (("run", "absent.py"), "names absent.py, which does not exist"),
-        (("run", "--example", "nothing"), "there are: factorial"),
+        (("run", "--example", "nothing"), "there is no example 'nothing'; there are: "),
     ],
 )
 def test_what_cannot_start_ends_with_three(provider_command, arguments, says):
