@@ -122,6 +122,8 @@ async def declared_functions_keep_their_types() -> None:
 def about(call: Context) -> str:
     """Everything a call knows of itself."""
     assert_type(context(), Context)
+    call.progress(1)
+    call.progress(0.5, total=10, note="half")
     assert_type(call.operation, str)
     assert_type(call.deadline, float)
     assert_type(call.remaining, float)
@@ -146,6 +148,7 @@ def tests_of_an_author(provider_dispatch: in_process.InProcess) -> None:
 
 
 def mistakes(call: Context) -> None:
+    call.progress("1")  # type: ignore[arg-type]
     """What a type checker must refuse; an ignore that is not needed is an error."""
     plain("tea")  # type: ignore[arg-type]  # no Line
     with_options(item=5)  # type: ignore[arg-type]  # no text

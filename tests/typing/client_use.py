@@ -83,6 +83,7 @@ async def streams(python: client.Python, waiting: client.PythonSync) -> None:
     """Results in parts."""
     async for item in python.stream("py.count", 3, timeout=5):
         assert_type(item, Any)
+    python.stream("py.count", on_progress=print)
     items = python.stream("py.count")
     await items.aclose()
     for item in waiting.stream("py.count", 3):
