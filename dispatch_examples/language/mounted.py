@@ -6,29 +6,25 @@ The application is one raw operation: its routes, `/__ping` and `/__metrics` are
 And what it serves can be called by name from anywhere on the NATS network.
 """
 
-import sys
-from pathlib import Path
+import serving_handler
+import serving_handler_cached
+from aylien_model_serving.app_factory import FlaskAppWrapper, InvalidRequest
+from wsgi_bridge import answer
 
-from provider.dispatch import OperationError, operation
+from provider.dispatch import OperationError, operation, startup
 
-# Beside the handlers and not among them: what stands on sys.path is a library, loaded once.
-ADAPTER = str(Path(__file__).parent / "adapter")
-if ADAPTER not in sys.path:
-    sys.path.append(ADAPTER)
 
-import serving_handler  # noqa: E402  which imports the adapter
-import serving_handler_cached  # noqa: E402
-from aylien_model_serving.app_factory import InvalidRequest  # noqa: E402
-from wsgi_bridge import answer  # noqa: E402
-
-serving_handler.run_app()
-app = serving_handler_cached.run_app()  # there is one application
+@startup
+def add_routes():
+    """Done when everything was loaded, so that a save that does not load changes no route."""
+    serving_handler.run_app()
+    serving_handler_cached.run_app()
 
 
 @operation(http="* /{path:path}", http_raw=True)
 def application(request: dict) -> dict:
     """The application, whole: a request of HTTP and its answer."""
-    return answer(app, request)
+    return answer(FlaskAppWrapper.app, request)
 
 
 @operation

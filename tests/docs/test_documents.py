@@ -35,7 +35,10 @@ CLUSTER = KeyPair.from_raw(Kind.CLUSTER, b"\1" * 32)
 
 TRIED_ELSEWHERE = {
     ROOT / "docs" / "dispatch.md",
-    ROOT / "dispatch_examples" / "operations" / "README.md",
+    *(
+        ROOT / "dispatch_examples" / name / "README.md"
+        for name in ("operations", "language", "classifier", "tasks")
+    ),
 }
 """Documents whose commands call other functions than those of the factorial example."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
+import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -17,6 +20,7 @@ from provider.testing import in_process
 from provider.worker.loader import LoadError
 from tests.conftest import PATIENCE, clean_environment
 from tests.documents import ROOT
+from tests.shown import curl, try_commands
 
 FOLDER = ROOT / "dispatch_examples" / "classifier"
 PROGRAM = FOLDER / "dispatch.py"
@@ -146,3 +150,68 @@ def test_the_model_has_no_code_in_it():
     with zipfile.ZipFile(FOLDER / "model.skops") as archive:
         assert not [name for name in archive.namelist() if not name.endswith((".npy", ".json"))]
     assert skops.io.get_untrusted_types(file=FOLDER / "model.skops") == []
+
+
+# --- over HTTP ------------------------------------------------------------------------------------
+
+URL = "http://localhost:5000/predict"
+TYPE = '-H "Content-Type: application/json"'
+
+
+@pytest.fixture(scope="module")
+def served(start_module_provider):
+    return start_module_provider(None, "--example", "classifier", "--http", "0")
+
+
+def ask(served, command):
+    """Run a command of curl's with -i; status and body of the answer."""
+    said = curl(shlex.split(command), served.events("ready")[-1]["http"])
+    head, _, body = said.rpartition("\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        # The command of the article.
+        ('{"X1":"61.1", "X2":"17.3"}', 200, {"prediction": 2}),
+        ('{"X1":80, "X2":90}', 200, {"prediction": 0}),
+        ('{"X1":"61.1"}', 422, "lacks X2"),
+        ("{}", 422, "lacks X1, X2"),
+        ('{"X1":"abc", "X2":"17.3"}', 422, "X1: Input should be a finite number"),
+        ('{"X1":"nan", "X2":"1e999"}', 422, "X2: Input should be a finite number"),
+        ('{"X1":null, "X2":[]}', 422, "X1: Input should be a finite number"),
+        ('{"X1":1e999, "X2":1}', None, ""),
+        ('{"X1":NaN, "X2":1}', None, ""),
+        ('{"X1":1', 400, ""),
+        ("[1,2]", 422, "list"),
+    ],
+)
+def test_the_command_of_the_article_and_others(served, body, status, said):
+    answered, answer = ask(served, f"curl -i {TYPE} -X POST -d '{body}' {URL}")
+    assert answered in ((400, 422) if status is None else (status,))
+    if status == 200:
+        assert answer == said
+    else:
+        assert said in answer["detail"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_other_methods_and_types_are_refused(served):
+    assert ask(served, f"curl -i {URL}")[0] == 405
+    assert ask(served, f"curl -i -d X1=1 {URL}")[0] == 415
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_readme_shows_what_happens(start_provider):
+    try_commands(FOLDER / "README.md", start_provider)
+
+
+def test_a_provider_without_its_model_does_not_start(start_provider, tmp_path):
+    nowhere = str(tmp_path / "no.skops")
+    provider = start_provider(
+        None, "--example", "classifier", ready=False, CLASSIFIER_MODEL=nowhere
+    )
+    assert provider.process.wait(PATIENCE) == 3
+    assert any("no.skops" in str(line) for line in provider.lines)

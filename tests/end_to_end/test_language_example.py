@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
+import shutil
+
 import pytest
 
 from provider.errors import HandlerError, InvalidArgument
 from provider.testing import in_process
 from tests.documents import ROOT
+from tests.shown import curl, try_commands
 
 FOLDER = ROOT / "dispatch_examples" / "language"
 ANSWER = {"language": "en", "version": "0.0.1", "error": "Not an error"}
@@ -85,3 +91,60 @@ def test_every_load_mounts_the_one_application():
             body = b'{"title": "T", "body": "x"}'
             request = {"method": "POST", "path": "/", "query": [], "headers": [], "body": body}
             assert dispatch.call("application", request)["status"] == 200
+
+
+# --- over HTTP ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_readme_shows_what_happens(start_provider):
+    (_, served) = try_commands(FOLDER / "README.md", start_provider)
+    # The application has the whole of HTTP, and the whole answer is its own.
+    url = served.events("ready")[-1]["http"]
+    for command, status, said in (
+        ("curl -i http://localhost:8000/", 405, '{"error":"405 Method Not Allowed: '),
+        ("curl -i http://localhost:8000/nope", 404, '{"error":"404 Not Found: '),
+        ("curl -i -d '{' http://localhost:8000/", 500, '{"error":"400 Bad Request: '),
+        ("curl -i -d 'a=b' http://localhost:8000/cached", 500, '{"error":"400 Bad Request: '),
+        ("curl -i -X OPTIONS http://localhost:8000/", 200, ""),
+        ("curl -i --path-as-is http://localhost:8000/static/../mounted.py", 400, "{"),
+    ):
+        head, _, body = curl(shlex.split(command), url).partition("\r\n\r\n")
+        assert int(head.split()[1]) == status, command
+        assert body.startswith(said), command
+        if status == 405:
+            (allowed,) = re.findall(r"\r\nallow: (.*)", head)
+            assert sorted(allowed.strip().split(", ")) == ["OPTIONS", "POST"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_a_mounted_handler_follows_its_edits(start_provider, tmp_path):
+    shutil.copytree(FOLDER, tmp_path / "language", ignore=shutil.ignore_patterns("__pycache__"))
+    program, handler = (
+        tmp_path / "language" / name for name in ("mounted.py", "serving_handler.py")
+    )
+    provider = start_provider(None, "--http", "0", PYTHON_DISPATCH=str(program))
+    url = provider.events("ready")[-1]["http"]
+
+    def ask(path="/"):
+        return json.loads(curl(shlex.split(f'curl -d \'{{"body": "x"}}\' {url}{path}'), url))
+
+    assert ask()["error"] == "Not an error"
+    text = handler.read_text().replace("Not an error", "None at all")
+    handler.write_text(text)
+    provider.wait_for("reloaded")
+    assert [ask(path)["error"] for path in ("/", "/cached")] == ["None at all"] * 2
+    # A save that does not load changes nothing.
+    handler.write_text(text.replace("None at all", "Never said") + "raise OSError\n")
+    provider.wait_for("reload_failed")
+    assert ask()["error"] == "None at all"
+    # Another URL, in the place of the first one.
+    handler.write_text(text.replace('"endpoint": "/"', '"endpoint": "/predict"'))
+    provider.wait_for("reloaded", 2)
+    assert ask("/predict")["error"] == "None at all"
+    assert ask()["error"].startswith("404 ")
+    # Everything anew, and the application and its counts are what they were.
+    assert provider.call("reload") is True
+    assert [ask(path)["error"] for path in ("/predict", "/cached")] == ["None at all"] * 2
+    shown = curl(["curl", f"{url}/__metrics"], url)
+    assert 'flask_http_request_total{method="POST",status="200"} 7.0' in shown

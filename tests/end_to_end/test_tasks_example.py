@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
+import shlex
+import shutil
 import sqlite3
 
 import pytest
 
 from provider.errors import HandlerError, InvalidArgument
 from provider.testing import in_process
+from tests.conftest import write
 from tests.documents import ROOT
+from tests.shown import curl, try_commands
 
 PROGRAM = ROOT / "dispatch_examples" / "tasks" / "dispatch.py"
 BUY = {"id": 1, "title": "buy", "description": "Buy", "done": False}
@@ -136,3 +141,127 @@ def test_a_database_that_cannot_be_ends_the_load(tmp_path, monkeypatch):
         in_process.load(PROGRAM),
     ):
         pass
+
+
+# --- over HTTP ------------------------------------------------------------------------------------
+
+TYPE = '-H "Content-Type: application/json"'
+READ = {"id": 3, "title": "Read a book", "description": "", "done": False}
+ARTICLE = [
+    ("curl -i http://localhost:5000/tasks", 200, {"tasks": [BUY, COOK]}),
+    ("curl -i -X GET http://localhost:5000/tasks", 200, {"tasks": [BUY, COOK]}),
+    ("curl -i http://localhost:5000/tasks/", 200, {"tasks": [BUY, COOK]}),
+    ("curl -i http://localhost:5000/tasks/2", 200, {"task": COOK}),
+    ("curl -i http://localhost:5000/tasks/4", 404, None),
+    (
+        f'curl -i {TYPE} -X POST -d \'{{"title":"Read a book"}}\' http://localhost:5000/tasks/',
+        *(201, {"task": READ}),
+    ),
+    (
+        f"curl -i {TYPE} -X PUT -d '{{\"done\":true}}' http://localhost:5000/tasks/2",
+        *(200, {"task": {**COOK, "done": True}}),
+    ),
+    ("curl -i -X DELETE http://localhost:5000/tasks/2", 200, {"result": True}),
+    ("curl -i http://localhost:5000/tasks/", 200, {"tasks": [BUY, READ]}),
+    ("curl -i -X DELETE http://localhost:5000/tasks/2", 404, None),
+]
+"""The commands of the article, one after the other, and what it shows."""
+
+
+@pytest.fixture(scope="module")
+def start(start_module_provider, tmp_path_factory):
+    """Starts providers of one list."""
+    path = tmp_path_factory.mktemp("tasks") / "tasks.sqlite3"
+    program = write(path.parent / "dispatch.py", PROGRAM.read_text())
+
+    def started():
+        provider = start_module_provider(
+            *(None, "--http", "0"), PYTHON_DISPATCH=str(program), TASKS_DATABASE=str(path)
+        )
+        provider.program = program
+        return provider
+
+    return started
+
+
+@pytest.fixture(scope="module")
+def served(start):
+    return start()
+
+
+def ask(provider, command: str) -> tuple[int, dict[str, str], dict]:
+    """Run a command of curl's with -i; status, headers and JSON of the answer."""
+    head, _, body = curl(shlex.split(command), provider.events("ready")[-1]["http"]).rpartition(
+        "\r\n\r\n"
+    )
+    first, *lines = head.split("\r\n")
+    headers = {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
+    return int(first.split()[1]), headers, json.loads(body)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+class TestOverHttp:
+    """In this order: the list remembers."""
+
+    @pytest.mark.parametrize(("command", "status", "shown"), ARTICLE)
+    def test_the_commands_of_the_article_show_what_it_shows(self, served, command, status, shown):
+        answered, headers, body = ask(served, command)
+        assert answered == status
+        if shown is None:
+            assert headers["content-type"] == "application/problem+json"
+            assert body["detail"].startswith("there is no task"), body
+        else:
+            assert headers["content-type"] == "application/json"
+            assert body == shown
+
+    @pytest.mark.parametrize(
+        ("command", "status", "said"),
+        [
+            (f"curl -i {TYPE} -d '{{\"title\"' http://localhost:5000/tasks", 400, ""),
+            (f"curl -i {TYPE} -d '[]' http://localhost:5000/tasks/", 422, "list"),
+            (f"curl -i {TYPE} -d '{{}}' http://localhost:5000/tasks/", 422, "title"),
+            (f"curl -i {TYPE} -d '{{\"title\":5}}' http://localhost:5000/tasks", 422, "title: "),
+            ("curl -i -d 'title=x' http://localhost:5000/tasks", 415, "Content-Type"),
+            (f"curl -i {TYPE} -X PUT -d '{{\"id\":1}}' http://localhost:5000/tasks/1", 422, "id"),
+            ("curl -i http://localhost:5000/tasks/x", 422, "integer"),
+            ("curl -i http://localhost:5000/tasks/1/", 404, "nothing is found"),
+            ("curl -i http://localhost:5000/task", 404, "nothing is found"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused_in_json(self, served, command, status, said):
+        answered, headers, body = ask(served, command)
+        assert (answered, headers["content-type"]) == (status, "application/problem+json")
+        assert body["status"] == status
+        assert said in body["detail"]
+
+    def test_another_method_is_told_which_there_are(self, served):
+        for path, allowed in (
+            ("/tasks", {"GET", "HEAD", "POST", "OPTIONS"}),
+            ("/tasks/1", {"GET", "HEAD", "PUT", "DELETE", "OPTIONS"}),
+        ):
+            command = f"curl -i -X PATCH http://localhost:5000{path}"
+            status, headers, _ = ask(served, command)
+            assert status == 405
+            assert set(headers["allow"].replace(" ", "").split(",")) == allowed
+
+    def test_a_save_loses_nothing(self, served):
+        text = served.program.read_text()
+        served.program.write_text(text.replace("-> AllTasks", "-> dict") + "\n")
+        served.wait_for("reloaded")
+        status, _, body = ask(served, "curl -i http://localhost:5000/tasks")
+        assert (status, body) == (200, {"tasks": [BUY, READ]})
+
+    def test_a_restart_loses_nothing(self, served, start):
+        served.close()
+        again = start()
+        _, _, body = ask(again, "curl -i http://localhost:5000/tasks")
+        assert body == {"tasks": [BUY, READ]}
+        command = f'curl -i {TYPE} -d \'{{"title":"x"}}\' http://localhost:5000/tasks'
+        assert ask(again, command)[2]["task"]["id"] == 4
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_readme_shows_what_happens(start_provider, tmp_path):
+    try_commands(PROGRAM.with_name("README.md"), start_provider, TASKS_DATABASE=str(tmp_path / "t"))

@@ -12,7 +12,6 @@ import pytest
 from tests.conftest import PATIENCE, clean_environment
 
 LANGUAGE = Path(__file__).parents[2] / "dispatch_examples" / "language"
-ADAPTER = LANGUAGE / "adapter"
 OK = b'{"confidence":0.71,"error":"Not an error","language":"en","version":"0.0.1"}\n'
 MALFORMED = (
     b'{"error":"400 Bad Request: The browser (or proxy) sent a request that this server could not '
@@ -24,9 +23,9 @@ INSIDE = b'{"enrichments":{"extracted":{"value":{"body":%s}}}}'
 @pytest.fixture(scope="module", autouse=True)
 def importable():
     """The adapter and its handlers can be imported; as a library, the adapter stays."""
-    sys.path[:0] = [str(ADAPTER), str(LANGUAGE)]
+    sys.path.insert(0, str(LANGUAGE))
     yield
-    sys.path[:] = [place for place in sys.path if not place.startswith(str(LANGUAGE))]
+    sys.path.remove(str(LANGUAGE))
     for name in ("serving_handler", "serving_handler_cached", "language_schema", "language_model"):
         sys.modules.pop(name, None)
 

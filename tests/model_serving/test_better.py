@@ -7,7 +7,7 @@ import importlib
 import pytest
 
 from tests.conftest import clean_environment
-from tests.model_serving.conftest import ADAPTER, python
+from tests.model_serving.conftest import LANGUAGE, python
 
 ODD = [{1, 2}, object()]
 
@@ -91,6 +91,6 @@ def test_it_is_asked_for_in_the_environment():
         "print(F.app.config['HONEST_STATUS'], F.logger.level == logging.DEBUG)"
     )
     environment = clean_environment(
-        PYTHONPATH=str(ADAPTER), MODEL_SERVING_HONEST_STATUS="true", LOG_LEVEL="DEBUG"
+        PYTHONPATH=str(LANGUAGE), MODEL_SERVING_HONEST_STATUS="true", LOG_LEVEL="DEBUG"
     )
     assert python(["-c", program], environment).stdout == "True True\n"

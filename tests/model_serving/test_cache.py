@@ -8,7 +8,7 @@ import types
 import pytest
 
 from tests.conftest import clean_environment
-from tests.model_serving.conftest import ADAPTER, LANGUAGE, MALFORMED, OK, python
+from tests.model_serving.conftest import LANGUAGE, MALFORMED, OK, python
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ client.post("/", json={"body": "x"})
 print(client.get("/__metrics").text)
 """
     environment = clean_environment(
-        PYTHONPATH=f"{ADAPTER}:{LANGUAGE}", PROMETHEUS_MULTIPROC_DIR=str(tmp_path)
+        PYTHONPATH=str(LANGUAGE), PROMETHEUS_MULTIPROC_DIR=str(tmp_path)
     )
     for count in (1, 2):
         shown = python(["-c", program], environment).stdout

@@ -7,7 +7,7 @@ import tarfile
 import pytest
 
 from tests.conftest import clean_environment
-from tests.model_serving.conftest import ADAPTER, INSIDE, LANGUAGE, OK, python
+from tests.model_serving.conftest import INSIDE, LANGUAGE, OK, python
 
 SDIST = "model-serving==2.0.6"
 SHA256 = "88f67e4b5e0c5bd5e61d07ea82a0790198f7d39bbd429abc87604dd41a428974"
@@ -58,7 +58,7 @@ def test_the_ten_tests_of_the_original_pass(original, modules):
             *("-p", "no:hypothesispytest", "-p", "no:schemathesis"),
             *(f"test/test_{module}.py" for module in modules),
         ],
-        clean_environment(PYTHONPATH=str(ADAPTER)),
+        clean_environment(PYTHONPATH=str(LANGUAGE)),
         original,
         check=False,
     )
@@ -78,6 +78,6 @@ for body in (b'{{"title":"T","body":"hello world"}}', b'{INSIDE.decode() % "null
     print(response.status_code, response.text, end="")
 """
     done = python(
-        ["-c", program], clean_environment(PYTHONPATH=f"{ADAPTER}:{original}"), folder=tmp_path
+        ["-c", program], clean_environment(PYTHONPATH=f"{LANGUAGE}:{original}"), folder=tmp_path
     )
     assert done.stdout == 2 * f'200 {OK.decode()}400 {{"error":"Missing text"}}\n'

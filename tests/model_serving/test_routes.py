@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import string
 import wsgiref.util
 import wsgiref.validate
 
 import pytest
+import werkzeug.routing
 
 
 def test_there_is_one_application(factory, cached_factory, client):
@@ -97,3 +99,17 @@ def test_a_handler_that_was_loaded_again_takes_over(client, serve):
     assert client.get("/old").status_code == 404
     # What the rules of others know of OPTIONS is not lost.
     assert set(client.options("/__metrics").allow) == {"GET", "HEAD", "OPTIONS"}
+
+
+def test_a_route_may_have_variables_of_its_own_kind(client, serve):
+    class Letter(werkzeug.routing.BaseConverter):
+        regex = f"[{string.ascii_letters}]"
+
+    def letter(found):
+        return found
+
+    client.application.url_map.converters["letter"] = Letter
+    for _ in range(2):
+        serve("/letters/<letter:found>", letter, ["GET"])
+    assert client.get("/letters/x").text == "x"
+    assert client.get("/letters/5").status_code == 404

@@ -13,6 +13,7 @@ from flask_caching import Cache
 from werkzeug.exceptions import BadRequest
 
 from aylien_model_serving.app_factory import FlaskAppWrapper, add_routes
+from aylien_model_serving.kept import once
 
 
 class CachedFlaskAppWrapper:
@@ -23,7 +24,7 @@ class CachedFlaskAppWrapper:
             that nobody else can write to.
     """
 
-    cache = Cache()
+    cache = once("cache", Cache)
 
     @staticmethod
     def process_json(callable_handler, schema=None):

@@ -13,6 +13,7 @@ object, or does not fit the handler's parameters, is answered with 400 instead o
 that fails its schema with 500 instead of 400.
 """
 
+import functools
 import inspect
 import logging
 import os
@@ -21,6 +22,8 @@ import google.protobuf.json_format as proto_json
 from flask import Flask, jsonify, request
 from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.exceptions import BadRequest, HTTPException
+
+from aylien_model_serving.kept import once
 
 OK, BAD_REQUEST, INTERNAL_SERVER_ERROR = 200, 400, 500
 
@@ -53,6 +56,10 @@ def _application():
     return app
 
 
+_app = once("app", _application)
+_metrics = functools.partial(PrometheusMetrics, _app, group_by="endpoint", path="/__metrics")
+
+
 class FlaskAppWrapper:
     """The application of the process; however often it is made, there is one.
 
@@ -63,8 +70,8 @@ class FlaskAppWrapper:
         logger: of the pipeline; its level is LOG_LEVEL, or WARNING.
     """
 
-    app = _application()
-    metrics = PrometheusMetrics(app, group_by="endpoint", path="/__metrics")
+    app = _app
+    metrics = once("metrics", _metrics)
     logging.basicConfig(format="%(asctime)s %(levelname)s: %(message)s")
     logger = logging.getLogger(__name__)
     logger.setLevel(os.environ.get("LOG_LEVEL", logging.WARNING))
@@ -188,6 +195,7 @@ def add_routes(routes, process_json):
     """
     app = FlaskAppWrapper.app
     added = Flask(__name__, static_folder=None)  # knows all that can be said of a route
+    added.url_map.converters = app.url_map.converters
     added.add_url_rule("/__ping", view_func=FlaskAppWrapper.ping, methods=["GET"])
     taken = set()
     for route in routes:
