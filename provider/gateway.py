@@ -60,7 +60,7 @@ async def run(
     backend = OverNats(client, address, call_timeout, http.limits)
     server = HttpServer(backend, http)
     stop, force = asyncio.Event(), asyncio.Event()
-    lost = False
+    lost = connected = False
 
     def told() -> None:
         (force if stop.is_set() else stop).set()
@@ -72,12 +72,16 @@ async def run(
             lost = True
             stop.set()
 
+    async def hang_up() -> None:
+        if connected and not client.is_closed:
+            await client.close()
+
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as stack:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, told)
             stack.callback(loop.remove_signal_handler, number)
-        stack.push_async_callback(_hang_up, client)
+        stack.push_async_callback(hang_up)
         stack.push_async_callback(backend.close)
         stack.push_async_callback(server.close)
         # Before NATS, so that probes are answered while it is waited for.
@@ -89,6 +93,7 @@ async def run(
         )
         if not await _first(connecting, stop):
             return ExitCode.OK
+        connected = True
         backend.open()
         announce(server.url)
         _log.info("ready", http=server.url, servers=nats.shown, subject=address.rpc)
@@ -118,8 +123,3 @@ async def _first(work: asyncio.Future[Any], event: asyncio.Event) -> bool:
         return False
     work.result()
     return True
-
-
-async def _hang_up(client: Client) -> None:
-    if not client.is_closed:
-        await client.close()
