@@ -13,7 +13,7 @@ from provider.doors.http import bodies, raw
 from provider.doors.http.bodies import CBOR, FORM, JSON
 from provider.doors.http.problems import MethodNotAllowed
 from provider.doors.http.routes import ABSENT, Match, RouteTable, read_path, read_query
-from provider.errors import UnknownOperation
+from provider.errors import Unavailable, UnknownOperation
 from provider.wire import json_form
 from provider.wire.frames import Encoding
 
@@ -55,6 +55,7 @@ class Authored:
         if isinstance(match, Match):
             await (self._whole if match.target.raw else self._call)(exchange, match)
         elif match is None:
+            await self._check_started()
             raise UnknownOperation(
                 f"nothing is found at {exchange.scope['path']!r:.200}; operations are called at "
                 "/call/NAME"
@@ -70,6 +71,11 @@ class Authored:
             self._table = RouteTable(described.operations)
             self._generation = described.generation
         return self._table.match(exchange.method, exchange.raw_path)
+
+    async def _check_started(self) -> None:
+        """Nobody knows where paths lead before the program is loaded."""
+        if not self._table.all and not (await self._backend.health()).started:
+            raise Unavailable("the program is being loaded", retry_after_ms=1000)
 
     async def _call(self, exchange: Exchange, match: Match) -> None:
         query = read_query(exchange.scope["query_string"])

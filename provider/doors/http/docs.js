@@ -61,7 +61,8 @@ function card(method, path, told, all) {
   for (const parameter of told.parameters || []) {
     const label = $("label", parameter.name + " "), input = $("input");
     const schema = resolve(parameter.schema, all);
-    label.append($("small", `${parameter.in}, ${schema.type || "any"}${parameter.required ? "" : ", optional"}`), input);
+    const kind = schema.type || (schema.anyOf || []).map((part) => part.type).join(" or ") || "any";
+    label.append($("small", `${parameter.in}, ${kind}${kind === "array" ? ", commas between" : ""}${parameter.required ? "" : ", optional"}`), input);
     if (parameter.required) input.value = String(example(schema, all) ?? "");
     fields.push([{ ...parameter, schema }, input]);
     inside.append(label);
