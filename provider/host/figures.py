@@ -48,6 +48,7 @@ def figures(fleet: Fleet, admission: Admission, cache: ResultCache | None) -> di
         "worker_bytes": None if link is None or link.pid is None else _memory(link.pid),
         "restarts": fleet.restarts,
         "reloads": fleet.reloads,
+        "reloads_failed": fleet.reloads_failed,
         "reload_failed": fleet.reload_error is not None,
         "ready": fleet.ready,
         "cache": None if cache is None else cache.as_map(),

@@ -83,6 +83,7 @@ class Fleet:
         self.reload_error: str | None = None
         """Why the newest text of the program does not serve, None when it does."""
         self.reloads = 0
+        self.reloads_failed = 0
         self.restarts = 0
         self.wants_context = False
         """Whether the program asks what is known of a call beside its argument."""
@@ -332,6 +333,7 @@ class Fleet:
         trace = str(error.get("traceback") or "") if isinstance(error, dict) else ""
         # After a save that was seen before a call, the watcher's word on the same save follows.
         is_new = bool(number) or text != self.reload_error or files != self._failed_files
+        self.reloads_failed += is_new
         self.reload_error, self._failed_files = text, files
         (_log.error if is_new else _log.debug)(
             "reload_failed",

@@ -106,6 +106,7 @@ def _host(figures: Mapping[str, Any]) -> Iterator[Metric]:
     yield workers
     reloads = CounterMetricFamily("provider_reloads", "Loads of newer code.", labels=["result"])
     reloads.add_metric(["ok"], figures["reloads"])
+    reloads.add_metric(["failed"], figures["reloads_failed"])
     yield reloads
     yield CounterMetricFamily("provider_worker_restarts", "Workers replaced.", figures["restarts"])
     for name, says, value in (

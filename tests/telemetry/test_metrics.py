@@ -33,8 +33,8 @@ def fleet(*names: str, link=None, **more):
     catalogue.take(
         {"operations": [{**entry, "name": n, "streams": False, "http": []} for n in names]}
     )
-    told = {"restarts": 0, "reloads": 0, "reload_error": None, "ready": True, **more}
-    return SimpleNamespace(catalogue=catalogue, link=link, **told)
+    told = {"restarts": 0, "reloads": 0, "reloads_failed": 0, "reload_error": None}
+    return SimpleNamespace(catalogue=catalogue, link=link, **{"ready": True, **told, **more})
 
 
 def answered(admission, house, operation, error=None, seconds=0.0):
@@ -126,7 +126,9 @@ def test_the_worker_and_what_waits():
     link = SimpleNamespace(begun=lambda: 5, calls=calls, state=State.RELOADING, pid=os.getpid())
     admission = Admission(10, 1000)
     admission.open = 4
-    house = fleet("f", link=link, restarts=2, reloads=3, reload_error="no", ready=False)
+    house = fleet(
+        "f", link=link, restarts=2, reloads=3, reloads_failed=4, reload_error="no", ready=False
+    )
     told = values(text(figures(house, admission, None), 0, {}))
     assert told["provider_queue_depth",] == 2
     assert told["provider_inflight_calls",] == 4
@@ -135,6 +137,7 @@ def test_the_worker_and_what_waits():
     assert told["provider_worker_memory_bytes",] > 1_000_000
     assert told["provider_worker_restarts_total",] == 2
     assert told["provider_reloads_total", ("result", "ok")] == 3
+    assert told["provider_reloads_total", ("result", "failed")] == 4
     assert told["provider_reload_failed",] == 1
     assert told["provider_ready",] == 0
 

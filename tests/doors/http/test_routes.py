@@ -341,6 +341,9 @@ def test_routes_follow_saves_and_a_clash_keeps_the_old_ones(start_provider):
         failed = provider.wait_for("reload_failed")["error"]
         assert "operations one (line 3) and two (line 5) both declare" in failed
         assert http.get("/new/1").json() == "1"
+        told = http.get("/metrics").text
+        assert 'provider_reloads_total{result="failed"} 1.0' in told
+        assert "provider_reload_failed 1.0" in told
 
 
 def test_a_bad_route_keeps_a_provider_from_starting(start_provider):
