@@ -87,7 +87,9 @@ def house(start_module_provider):
 
 @pytest.fixture(scope="module")
 def http(house):
-    with httpx.Client(base_url=house.wait_for("ready")["http"], timeout=PATIENCE) as client:
+    with httpx.Client(
+        base_url=house.wait_for("ready")["http"], timeout=PATIENCE, trust_env=False
+    ) as client:
         yield client
 
 
@@ -187,7 +189,9 @@ def test_pages_are_read_and_nothing_else(http, path):
 
 def test_behind_a_secret_only_probes_and_the_empty_page_are_open(start_provider):
     provider = start_provider(PROGRAM, "--http", "0", PROVIDER_HTTP_TOKEN="open sesame")
-    with httpx.Client(base_url=provider.wait_for("ready")["http"], timeout=PATIENCE) as http:
+    with httpx.Client(
+        base_url=provider.wait_for("ready")["http"], timeout=PATIENCE, trust_env=False
+    ) as http:
         for path in ("/openapi.json", "/metrics", "/tasks", "/docsx", "/docs/"):
             assert http.get(path).status_code == 401, path
         for path in ("/docs", "/health/live", "/health/ready", "/health/startup"):
@@ -236,7 +240,7 @@ def test_before_the_program_is_loaded_it_is_alive_and_not_ready(start_provider, 
         ready=False,
     )
     url = provider.wait_for("http_open")["url"]
-    with httpx.Client(base_url=url, timeout=PATIENCE) as http:
+    with httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False) as http:
         loading = 503, ["the program is being loaded"]
         assert probes(http) == {"live": (200, []), "ready": loading, "startup": loading}
         answer = http.get("/x")
@@ -265,7 +269,9 @@ def test_reasons_why_it_is_not_ready(start_provider, nats_server, tmp_path):
         "0",
         nats=nats_server.url,
     )
-    with httpx.Client(base_url=provider.wait_for("ready")["http"], timeout=PATIENCE) as http:
+    with httpx.Client(
+        base_url=provider.wait_for("ready")["http"], timeout=PATIENCE, trust_env=False
+    ) as http:
         (tmp_path / "ill").touch()
         assert probes(http)["ready"] == (503, ["health well failed: ValueError: no database"])
         (tmp_path / "ill").unlink()
@@ -280,7 +286,9 @@ def test_reasons_why_it_is_not_ready(start_provider, nats_server, tmp_path):
 
 def test_pages_follow_saves(start_provider):
     provider = start_provider(PROGRAM, "--http", "0")
-    with httpx.Client(base_url=provider.wait_for("ready")["http"], timeout=PATIENCE) as http:
+    with httpx.Client(
+        base_url=provider.wait_for("ready")["http"], timeout=PATIENCE, trust_env=False
+    ) as http:
         assert "/call/day" in http.get("/openapi.json").json()["paths"]
         write(
             Path(provider.environment["PYTHON_DISPATCH"]),
@@ -332,7 +340,9 @@ def test_metrics_count_calls_however_they_come(http, house):
 
 def test_a_program_without_operations_has_one_name(start_provider):
     provider = start_provider("def handle(command, arg):\n    return arg['x']\n", "--http", "0")
-    with httpx.Client(base_url=provider.wait_for("ready")["http"], timeout=PATIENCE) as http:
+    with httpx.Client(
+        base_url=provider.wait_for("ready")["http"], timeout=PATIENCE, trust_env=False
+    ) as http:
         assert http.post("/call/a", json={"x": 1}).json() == 1
         assert http.post("/call/b", json={}).status_code == 500
         told = metrics(http)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from provider.doors.http.raw import read_answer
 from provider.doors.http.routes import ABSENT, MOST_FIELDS, Match, RouteTable, read_query
 from provider.errors import BadRequest, BadResult
-from tests.conftest import PATIENCE, write
+from tests.conftest import PATIENCE, Provider, write
 
 PROGRAM = """
     from dataclasses import dataclass
@@ -75,8 +76,19 @@ def house(start_module_provider):
 
 
 @pytest.fixture(scope="module")
-def http(house):
-    with httpx.Client(base_url=house.wait_for("ready")["http"], timeout=PATIENCE) as client:
+def gateway(house, tmp_path_factory):
+    command = [sys.executable, "-m", "provider", "gateway", "--http", "0"]
+    process = Provider(command, house.environment, tmp_path_factory.mktemp("gateway"))
+    process.wait_for("provider_found")
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="module", params=["host", "gateway"])
+def http(request):
+    process = request.getfixturevalue("house" if request.param == "host" else "gateway")
+    url = process.wait_for("http_open")["url"]
+    with httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False) as client:
         yield client
 
 
@@ -316,7 +328,9 @@ def test_routes_follow_saves_and_a_clash_keeps_the_old_ones(start_provider):
     file = provider.environment["PYTHON_DISPATCH"]
     from pathlib import Path
 
-    with httpx.Client(base_url=provider.wait_for("ready")["http"], timeout=PATIENCE) as http:
+    with httpx.Client(
+        base_url=provider.wait_for("ready")["http"], timeout=PATIENCE, trust_env=False
+    ) as http:
         assert http.get("/old").json() == "old"
         write(
             Path(file),
