@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 
 import cbor2
 import pytest
@@ -115,8 +116,13 @@ async def test_credit_in_time_keeps_a_stream_alive(house):
 
 async def test_a_deadline_says_what_the_stream_was_waiting_for(house):
     await house.start(SOURCE)
+    unread = Reader(house, "count", 10**6, timeout=PATIENCE)
+    await unread.until(CHUNKS)
+    # As if it had been this short from the beginning.
+    unread.call.deadline = time.monotonic()
+    house.path._wake_for(unread.call.deadline)
     with pytest.raises(Cancelled, match="no credit"):
-        await Reader(house, "count", 10**6, timeout=1.0).end()
+        await unread.end()
     waiting = Reader(house, "count", 10**6)
     await waiting.until(CHUNKS)
     with pytest.raises(CallTimeout, match="the call was still waiting"):
