@@ -35,6 +35,7 @@ CLUSTER = KeyPair.from_raw(Kind.CLUSTER, b"\1" * 32)
 
 TRIED_ELSEWHERE = {
     ROOT / "docs" / "dispatch.md",
+    ROOT / "docs" / "http.md",
     *(
         ROOT / "dispatch_examples" / name / "README.md"
         for name in ("operations", "language", "classifier", "tasks")

@@ -187,6 +187,13 @@ def test_every_secret_of_the_settings_is_kept_from_the_worker():
     known = {name for name in names if name and name.startswith("NATS_")}
     assert "NATS_URL" in known
     assert known - SECRETS == {"NATS_CA"}
+    secrets = {
+        name
+        for knob in KNOBS.values()
+        if knob.secret
+        for name in (knob.variable, knob.file_variable)
+    }
+    assert secrets <= SECRETS
 
 
 def test_the_environment_of_the_process_is_the_default(place, monkeypatch):
