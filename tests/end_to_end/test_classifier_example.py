@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 import shlex
 import shutil
@@ -18,7 +19,7 @@ import skops.io
 from provider.errors import InvalidArgument
 from provider.testing import in_process
 from provider.worker.loader import LoadError
-from tests.conftest import PATIENCE, clean_environment
+from tests.conftest import PATIENCE, clean_environment, write
 from tests.documents import ROOT
 from tests.shown import curl, try_commands
 
@@ -159,8 +160,27 @@ TYPE = '-H "Content-Type: application/json"'
 
 
 @pytest.fixture(scope="module")
-def served(start_module_provider):
-    return start_module_provider(None, "--example", "classifier", "--http", "0")
+def served(start_module_provider, tmp_path_factory):
+    """A provider; what it said of itself before and after it had loaded the model is in `said`."""
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl")
+    folder = tmp_path_factory.mktemp("classifier")
+    gate = folder / "gate"
+    os.mkfifo(gate)
+    program = f"open({str(gate)!r}).read()\n{PROGRAM.read_text()}"
+    provider = start_module_provider(
+        *(None, "--http", "0"),
+        ready=False,
+        PYTHON_DISPATCH=str(write(folder / "dispatch.py", program)),
+        CLASSIFIER_MODEL=str(FOLDER / "model.skops"),
+    )
+    url = provider.wait_for("http_open")["url"]
+    ready = ["curl", "-i", f"{url}/health/ready"]
+    provider.said = [curl(ready, url)]
+    gate.write_text("")
+    provider.wait_for("ready")
+    provider.said.append(curl(ready, url))
+    return provider
 
 
 def ask(served, command):
@@ -170,7 +190,6 @@ def ask(served, command):
     return int(head.split()[1]), json.loads(body)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
@@ -197,7 +216,6 @@ def test_the_command_of_the_article_and_others(served, body, status, said):
         assert said in answer["detail"]
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_other_methods_and_types_are_refused(served):
     assert ask(served, f"curl -i {URL}")[0] == 405
     assert ask(served, f"curl -i -d X1=1 {URL}")[0] == 415
@@ -206,6 +224,10 @@ def test_other_methods_and_types_are_refused(served):
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_the_readme_shows_what_happens(start_provider):
     try_commands(FOLDER / "README.md", start_provider)
+
+
+def test_it_is_ready_when_the_model_is_loaded(served):
+    assert [said.split()[1] for said in served.said] == ["503", "200"]
 
 
 def test_a_provider_without_its_model_does_not_start(start_provider, tmp_path):

@@ -20,12 +20,18 @@ MALFORMED = (
 INSIDE = b'{"enrichments":{"extracted":{"value":{"body":%s}}}}'
 
 
+NO_BYTECODE = {"PYTHONDONTWRITEBYTECODE": "1"}
+"""What is in the folders of examples, goes into the wheel."""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def importable():
     """The adapter and its handlers can be imported; as a library, the adapter stays."""
+    written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     sys.path.insert(0, str(LANGUAGE))
     yield
     sys.path.remove(str(LANGUAGE))
+    sys.dont_write_bytecode = written
     for name in ("serving_handler", "serving_handler_cached", "language_schema", "language_model"):
         sys.modules.pop(name, None)
 
@@ -81,7 +87,7 @@ def python(arguments, environment=None, folder=None, *, check=True):
     """Run this interpreter."""
     return subprocess.run(
         [sys.executable, *arguments],
-        env=environment or clean_environment(),
+        env={**(environment or clean_environment()), **NO_BYTECODE},
         cwd=folder,
         capture_output=True,
         text=True,

@@ -6,6 +6,7 @@ import importlib
 import types
 
 import pytest
+from flask import request
 
 from tests.conftest import clean_environment
 from tests.model_serving.conftest import LANGUAGE, MALFORMED, OK, python
@@ -49,6 +50,30 @@ def test_another_question_is_not(counted):
     assert counted.put("/counted", json={"z": 1}).json == 6
     assert counted.post("/counted", json={"z": True}).json == 7
     assert counted.post("/counted", json={"z": 1}).json == 1
+
+
+def test_handlers_and_schemas_of_one_url_are_told_apart(cached_factory, client):
+    schema = importlib.import_module("language_schema")
+
+    def one(**_):
+        return {"version": "one"}
+
+    def two(**_):
+        return {"version": "two"}
+
+    def either():
+        handler = {"one": one, "two": two}[request.headers["handler"]]
+        checked = schema if "checked" in request.headers else None
+        return cached_factory.CachedFlaskAppWrapper.process_json(handler, checked)
+
+    cached_factory.CachedFlaskAppWrapper.create_app(
+        [{"endpoint": "/either", "callable": either, "methods": ["POST"]}]
+    )
+    for handler in ("one", "two", "one"):
+        response = client.post("/either", json={"no": 1}, headers={"handler": handler})
+        assert response.json == {"version": handler}
+    checked = client.post("/either", json={"no": 1}, headers={"handler": "one", "checked": "yes"})
+    assert checked.status_code == 400
 
 
 def test_errors_are_not_remembered(counted):
