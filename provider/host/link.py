@@ -4,21 +4,16 @@ The rule of this file: a link in doubt is given up. Whatever goes wrong with the
 frames on it, the process group is killed and the worker counted as gone; nothing is resynchronised.
 The link knows which calls it holds and, from the memory it shares with the worker, which of them
 have begun, and what was finished when it died.
-How a worker died is what the system says; our own reason counts only where we ended it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
-import functools
 import math
 import os
-import signal
 import socket
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cbor2
@@ -26,7 +21,7 @@ import cbor2
 from provider.errors import CallError, StartError
 from provider.host.burst import Burst
 from provider.host.life import Event, State, after
-from provider.host.output import Output
+from provider.host.process import WorkerProcess
 from provider.telemetry import logs
 from provider.wire.frames import (
     VERSION,
@@ -44,10 +39,6 @@ if TYPE_CHECKING:
     from provider.host.call import Call, StreamedCall
     from provider.host.contract import WorkerSetup
 
-TAIL_LINES = 20
-"""Last lines of standard error kept, for the account of a death."""
-TAIL_LINE = 500
-"""Characters kept of each of them."""
 RECENT = 1024
 """Calls whose names are kept for what they printed; that may come in after their answers."""
 GRACE = 0.05
@@ -125,21 +116,18 @@ class Link(asyncio.Protocol):
         self._number = 0
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process = WorkerProcess(setup, self._printed)
         self._progress: Progress | None = None
         self._loaded: asyncio.Future[dict[str, Any]] | None = None
-        self._tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
         self._recent: list[tuple[int, str, str]] = [(0, "", "")] * RECENT
-        self._output: list[Output] = []
         self._watcher: asyncio.Task[None] | None = None
-        self._killed_for = ""
         self._death = ""
         self._ended = asyncio.Event()
 
     @property
     def pid(self) -> int:
         """Process id of the worker, 0 before it exists."""
-        return self._process.pid if self._process is not None else 0
+        return self._process.pid
 
     async def start(self, timeout: float) -> dict[str, Any]:
         """Start the process and wait until the user's code is loaded.
@@ -259,9 +247,7 @@ class Link(asyncio.Protocol):
         Args:
             why: for the account of its death.
         """
-        if self._process is None or self._process.returncode is None:
-            self._killed_for = self._killed_for or why
-            self._signal_group()
+        self._process.give_up(why)
 
     async def _gone_within(self, grace: float) -> None:
         if self._watcher is None:
@@ -275,79 +261,54 @@ class Link(asyncio.Protocol):
     # --- the process -----------------------------------------------------------------------------
 
     async def _spawn(self) -> None:
-        package = Path(__file__).parent.parent
-        try:
-            with contextlib.ExitStack() as theirs:
-                link, memory, stdout, stderr = await self._open(theirs)
-                self._process = await asyncio.create_subprocess_exec(
-                    self._setup.python,
-                    "-I",
-                    str(package / "worker" / "__main__.py"),
-                    str(package),
-                    str(link),
-                    str(memory),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=stdout,
-                    stderr=stderr,
-                    pass_fds=(link, memory),
-                    env=dict(self._setup.environment),
-                    # A group of its own: Ctrl-C does not reach it, its children die with it.
-                    start_new_session=True,
-                )
-        except BaseException as error:
-            await self._let_go()
-            self._forget_progress()
-            if isinstance(error, OSError | ValueError):
-                raise StartError(f"cannot start {self._setup.python}: {error}") from None
-            raise
-        if self._killed_for:
-            self._signal_group()  # for what it said before we had got hold of it
+        with contextlib.ExitStack() as theirs:
+            try:
+                await self._process.start(*await self._open(theirs))
+            except BaseException:
+                self._close()
+                self._forget_progress()
+                raise
         self._watcher = asyncio.create_task(self._watch())
 
-    async def _open(self, theirs: contextlib.ExitStack) -> tuple[int, int, int, int]:
-        """Open our ends of everything that joins us to the worker.
+    async def _open(self, theirs: contextlib.ExitStack) -> tuple[int, int]:
+        """Open our ends of what joins us to the worker.
 
         Args:
             theirs: closes the worker's ends, which only the worker needs.
 
         Returns:
-            The descriptors of the link, the shared memory, and both outputs.
-        """
-        ours, link = socket.socketpair()
-        theirs.callback(link.close)
-        ours.setblocking(False)
-        self._transport, _ = await asyncio.get_running_loop().create_unix_connection(
-            lambda: self, sock=ours
-        )
-        memory = new_memory()
-        theirs.callback(os.close, memory)
-        self._progress = Progress(memory)
-        pipes = []
-        for name in ("stdout", "stderr"):
-            output = Output(functools.partial(self._printed, name))
-            pipe = await output.open()
-            theirs.callback(os.close, pipe)
-            self._output.append(output)
-            pipes.append(pipe)
-        return link.fileno(), memory, pipes[0], pipes[1]
+            The descriptors of the link and of the shared memory.
 
-    async def _let_go(self, grace: float = 0.0) -> None:
-        """Close our ends, having read what was still on the way."""
-        await asyncio.gather(*(output.end(grace) for output in self._output))
+        Raises:
+            StartError: the system has no room for them.
+        """
+        try:
+            ours, link = socket.socketpair()
+            theirs.callback(link.close)
+            ours.setblocking(False)
+            self._transport, _ = await asyncio.get_running_loop().create_unix_connection(
+                lambda: self, sock=ours
+            )
+            memory = new_memory()
+            theirs.callback(os.close, memory)
+            self._progress = Progress(memory)
+        except OSError as error:
+            raise StartError(f"cannot start {self._setup.python}: {error}") from None
+        return link.fileno(), memory
+
+    def _close(self) -> None:
         if self._transport is not None:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), grace)
             self._transport.close()
 
     async def _watch(self) -> None:
-        assert self._process is not None
-        code = await self._process.wait()
-        # What it left running goes with it.
-        self._signal_group()
-        await self._let_go(OUTPUT_GRACE)
+        code = await self._process.ended()
+        await self._process.hear_out(OUTPUT_GRACE)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), OUTPUT_GRACE)
+        self._close()
         self.take_held()
         self._happened(Event.GONE)
-        self._death = self._account(code)
+        self._death = self._process.account(code, spoke=bool(self.hello))
         if self.ready_since:
             self._on_gone(self, self._death)
         elif self._loaded is not None and not self._loaded.done():
@@ -359,31 +320,15 @@ class Link(asyncio.Protocol):
             self._progress.close()
             self._progress = None
 
-    def _account(self, code: int) -> str:
-        program = self._setup.program
-        if self._killed_for:
-            return f"the worker was stopped: {self._killed_for}"
-        if code < 0:
-            name = f"signal {-code}"
-            with contextlib.suppress(ValueError):
-                name = signal.Signals(-code).name
-            return f"the worker was killed by {name} (serving {program})"
-        if not self.hello:
-            return (
-                f"{self._setup.python} left with exit code {code} before it was a worker; "
-                "is it a Python interpreter?"
-            )
-        return f"the worker left with exit code {code} (serving {program})"
-
     def _last_words(self) -> str:
-        if not self._tail:
+        if not self.last_words:
             return ""
-        return "\nIts last words:\n" + "\n".join(f"  {line}" for line in self._tail)
+        return "\nIts last words:\n" + "\n".join(f"  {line}" for line in self.last_words)
 
     @property
     def last_words(self) -> list[str]:
         """The last lines of the worker's standard error."""
-        return list(self._tail)
+        return self._process.last_words
 
     def _kill_if_running(self, call: Call) -> None:
         if call.number <= self.begun():
@@ -402,11 +347,6 @@ class Link(asyncio.Protocol):
             return  # it has ended, its answer is on the way, and another call runs
         self.overran = True
         self.give_up(f"{call.operation} ran past its deadline")
-
-    def _signal_group(self) -> None:
-        if self.pid:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
 
     def _happened(self, event: Event) -> None:
         self.state = after(self.state, event)
@@ -532,8 +472,6 @@ class Link(asyncio.Protocol):
     # --- what user code prints -------------------------------------------------------------------
 
     def _printed(self, name: str, number: int, text: str) -> None:
-        if name == "stderr":
-            self._tail.append(text[:TAIL_LINE])
         if not number:
             _log.info("printed", stream=name, text=text, worker=self.pid)
             return
