@@ -78,7 +78,8 @@ class Door:
             else:
                 await self._answer_otherwise(exchange, receive)
         except CallError as error:
-            await exchange.fail(error)
+            if not exchange.started:
+                await exchange.fail(error)
         except (Gone, asyncio.CancelledError):
             # Whoever asked has gone, or all of the provider is about to.
             _log.debug("request_given_up", request_id=exchange.id)

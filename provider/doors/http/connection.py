@@ -295,6 +295,8 @@ class Connection(HttpToolsProtocol):
             error: why.
             linger: whether the client may still be sending.
         """
+        if self._refusal is not None:
+            return
         self._refusal = error
         cycle = self.cycle
         if cycle is not None and not self._in_head and cycle.more_body:

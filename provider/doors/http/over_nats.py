@@ -77,6 +77,8 @@ class OverNats:
         self._seen = False
         self._asking: asyncio.Task[None] | None = None
         self._asked = asyncio.Lock()
+        self._asks = 0
+        """How often it was asked what is declared."""
         self.draining = False
         """Whether the gateway is stopping; set by whoever runs it."""
 
@@ -149,8 +151,12 @@ class OverNats:
         return self._described
 
     async def refresh(self) -> Described:
-        """As `Backend.refresh`."""
+        """As `Backend.refresh`; those who ask at once are told at once."""
+        known = self._asks
         async with self._asked:
+            if self._asks > known:
+                return self._described  # asked for after we were
+            self._asks += 1
             try:
                 self._check_connected()
                 told = await self._python.operations(timeout=MOMENT)

@@ -147,6 +147,8 @@ class HttpServer:
         if idle:
             min(idle, key=lambda each: each.since).transport.close()
             return None
+        if len(self._state.connections) > self._most + SPARE_DESCRIPTORS // 2:
+            newest.transport.abort()  # there is not even room to say so
         return Unavailable(
             f"{self._most} connections are open (PROVIDER_HTTP_CONNECTIONS)", retry_after_ms=1000
         )

@@ -140,6 +140,20 @@ async def test_who_is_refused_while_sending_gets_to_read_why(open_door):
     assert (await wire.answer()).status == 431
 
 
+async def test_a_slow_body_behind_a_call_is_refused_once_and_after_it(open_door):
+    door = await open_door(read_timeout=0.2)
+    wire = await door.connect()
+    wire.post("/call/wait", b"7")
+    wire.send(HEAD, b"Content-Length: 5\r\n\r\n12")
+    await door.backend.begun.wait()
+    await asyncio.sleep(0.6)
+    door.backend.held.set()
+    first, second = await wire.answer(), await wire.answer()
+    assert (first.status, first.body, second.status) == (200, b"7", 408)
+    assert await wire.rest() == b""
+    assert len(door.backend.calls) == 1
+
+
 @pytest.mark.parametrize(
     "sent", [b"POST /call/echo HT", HEAD, HEAD + b"Content-Length: 5\r\n\r\n12"]
 )
