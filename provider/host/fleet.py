@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +23,12 @@ from provider.host.advances import Advances
 from provider.host.burst import Burst
 from provider.host.call import RELOAD
 from provider.host.catalogue import Catalogue
+from provider.host.files import Look, ProgramFiles
 from provider.host.health import Health
 from provider.host.life import TAKES_CALLS
 from provider.host.link import Link
 from provider.telemetry import logs
 from provider.wire.frames import Encoding, FrameError
-from provider.wire.signature import Signature, signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,15 +100,11 @@ class Fleet:
         self._restarting: asyncio.Task[None] | None = None
         self._retry = asyncio.Event()
         self._leaving = False
-        self._programs: list[str] = []
-        self._seen: list[Signature | None] = []
-        """Of each of `_programs`, as it was when a reload was last asked for."""
-        self._files: list[str] = []
-        self._files_changed = False
-        self._failed_files: list[Signature | None] = []
-        """Of each of `_files`, as it was when the reload was asked for that last failed."""
-        self._reloads_asked: collections.deque[list[Signature | None]] = collections.deque()
-        """What each of `_files` looked like, for each reload under way."""
+        self._files = ProgramFiles()
+        self._failed_look: Look = []
+        """What the files looked like when the reload was asked for that last failed."""
+        self._reloads_asked: collections.deque[Look] = collections.deque()
+        """What the files looked like, for each reload under way."""
         self._reload_timer: asyncio.TimerHandle | None = None
         self._forced: dict[int, Call] = {}
         self._settled = asyncio.Event()
@@ -130,11 +125,7 @@ class Fleet:
     @property
     def outdated(self) -> bool:
         """Whether the program has changed since what serves was loaded, as far as can be seen."""
-        return self._watching and (
-            self._files_changed
-            or bool(self._reloads_asked)
-            or list(map(_look, self._programs)) != self._seen
-        )
+        return self._watching and (bool(self._reloads_asked) or self._files.outdated)
 
     @property
     def ready(self) -> bool:
@@ -213,7 +204,7 @@ class Fleet:
         """Told by the watcher: some file of the dispatch folders may have changed."""
         if not self._watching:
             return
-        self._files_changed = True
+        self._files.told_of_change = True
         if self._link is None:
             self._retry.set()
         else:
@@ -240,13 +231,12 @@ class Fleet:
     # --- handing over ----------------------------------------------------------------------------
 
     def _hand_over(self) -> None:
-        link, waiting = self._link, self._waiting
-        if link is None or not (waiting or self._files_changed) or link.state not in TAKES_CALLS:
+        link, waiting, files = self._link, self._waiting, self._files
+        if link is None or not (waiting or files.told_of_change) or link.state not in TAKES_CALLS:
             return
         out: list[bytes] = []
         # The comparison comes first: it notes what this reload is for, so none is asked for twice.
-        if self._watching and (self._program_changed() or self._files_changed):
-            self._files_changed = False
+        if self._watching and files.changed():
             self._ask_reload(link, 0, out, force=False)
         while waiting and len(link.calls) < AHEAD_CALLS:
             call = waiting[0]
@@ -267,19 +257,9 @@ class Fleet:
 
     # --- reload ----------------------------------------------------------------------------------
 
-    def _program_changed(self) -> bool:
-        """Compare the program's files with what was loaded; a system call per file and batch."""
-        changed = False
-        for index, path in enumerate(self._programs):
-            now = _look(path)
-            if now != self._seen[index]:
-                self._seen[index] = now
-                changed = True
-        return changed
-
     def _ask_reload(self, link: Link, number: int, out: list[bytes], *, force: bool) -> None:
         link.ask_reload(number, out, force=force)
-        self._reloads_asked.append(list(map(_look, self._files)))
+        self._reloads_asked.append(self._files.look())
         if self._reload_timer is None:
             self._time_reload(link)
 
@@ -303,7 +283,7 @@ class Fleet:
         if link is None or not self._reloads_asked:
             raise FrameError("a reload ended that nobody asked for")
         error = told.get("error")
-        files = self._reloads_asked.popleft()
+        look = self._reloads_asked.popleft()
         if self._reload_timer is not None:
             self._reload_timer.cancel()
             self._reload_timer = None
@@ -313,9 +293,9 @@ class Fleet:
             link.reload_ended()
             self._settled.set()
         if error is not None:
-            self._reload_failed(number, error, files)
+            self._reload_failed(number, error, look)
             return
-        self._note_files(told)
+        self._note_program(told)
         if told.get("modules"):
             self.reloads += 1
             self.health.renewed()
@@ -328,13 +308,13 @@ class Fleet:
         if number:
             self._answer_forced(number, None)
 
-    def _reload_failed(self, number: int, error: Any, files: list[Signature | None]) -> None:
+    def _reload_failed(self, number: int, error: Any, look: Look) -> None:
         text = str(error.get("message")) if isinstance(error, dict) else str(error)
         trace = str(error.get("traceback") or "") if isinstance(error, dict) else ""
         # After a save that was seen before a call, the watcher's word on the same save follows.
-        is_new = bool(number) or text != self.reload_error or files != self._failed_files
+        is_new = bool(number) or text != self.reload_error or look != self._failed_look
         self.reloads_failed += is_new
-        self.reload_error, self._failed_files = text, files
+        self.reload_error, self._failed_look = text, look
         (_log.error if is_new else _log.debug)(
             "reload_failed",
             program=self._setup.program,
@@ -353,22 +333,15 @@ class Fleet:
         result = None if error is not None else b"true" if is_json else b"\xf5"
         self.finish(call, result, error)
 
-    def _note_files(self, told: dict[str, Any]) -> None:
-        """Note which files the worker reads; what they looked like only where we never looked."""
-        read = {str(entry[0]): (entry[1], entry[2], entry[3]) for entry in told.get("files", ())}
-        programs = [str(path) for path in told.get("programs", ())]
-        known = dict(zip(self._programs, self._seen, strict=True))
-        self._seen = [
-            known[path] if path in known else read.get(path) or _look(path) for path in programs
-        ]
-        self._programs = programs
-        self._files = sorted({*read, *programs})
+    def _note_program(self, told: dict[str, Any]) -> None:
+        """Note what the worker told of the program it has loaded."""
+        self._files.take(told)
         self.health.declared = bool(told.get("health"))
         self.wants_context = bool(told.get("context"))
         self.catalogue.take(told)
         if self._link is not None:
             self._link.batches = self.catalogue.batched
-        self._on_files(self._files)
+        self._on_files(self._files.all)
 
     # --- life and death --------------------------------------------------------------------------
 
@@ -378,7 +351,7 @@ class Fleet:
             on_answer=self.finish,
             burst=self.burst,
             on_reloaded=self._reloaded,
-            on_files=self._note_files,
+            on_files=self._note_program,
             on_gone=self._gone,
             on_trouble=self.health.told,
             on_schemas=self.catalogue.told,
@@ -396,8 +369,8 @@ class Fleet:
 
     def _serve_with(self, link: Link, loaded: dict[str, Any]) -> None:
         self._renewed()
-        self._programs, self._seen = [], []
-        self._note_files(loaded)
+        self._files.forget()
+        self._note_program(loaded)
         link.batches = self.catalogue.batched
         self._link = link
         self.broken = None
@@ -493,14 +466,6 @@ class Fleet:
         waiting, self._waiting = self._waiting, collections.deque()
         for call in waiting:
             self.finish(call, None, Unavailable(broken, retry_after_ms=1000))
-
-
-def _look(path: str) -> Signature | None:
-    """What a file looks like now, None when it cannot be seen."""
-    try:
-        return signature(os.stat(path))
-    except OSError:
-        return None
 
 
 def _obituary(account: str, words: list[str]) -> str:

@@ -1,0 +1,77 @@
+"""The files a program is made of, and whether they are still what was loaded.
+
+The rule of this file: it looks, and decides nothing. A change counts once: what was compared is
+noted, so that the reload it leads to is not asked for again.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from provider.wire.signature import Signature, signature
+
+Look = list[Signature | None]
+"""What several files look like; None for one that cannot be seen."""
+
+
+class ProgramFiles:
+    """What is known of the files of the program that serves."""
+
+    def __init__(self) -> None:
+        self.all: list[str] = []
+        """Every file the worker reads."""
+        self.told_of_change = False
+        """Whether the watcher has told of a change that no reload was asked for yet."""
+        self._programs: list[str] = []
+        self._seen: Look = []
+        """Of each of `_programs`, as it was when a reload was last asked for."""
+
+    def changed(self) -> bool:
+        """Whether a reload is due, which then counts as asked for.
+
+        The program's own files are compared, a system call for each; of all others the watcher
+        tells.
+        """
+        changed, self.told_of_change = self.told_of_change, False
+        for index, path in enumerate(self._programs):
+            now = _look(path)
+            if now != self._seen[index]:
+                self._seen[index] = now
+                changed = True
+        return changed
+
+    @property
+    def outdated(self) -> bool:
+        """Whether a reload is due, as far as can be seen."""
+        return self.told_of_change or list(map(_look, self._programs)) != self._seen
+
+    def look(self) -> Look:
+        """What each of `all` looks like now."""
+        return list(map(_look, self.all))
+
+    def take(self, told: dict[str, Any]) -> None:
+        """Note which files the worker reads; what they looked like only where we never looked.
+
+        Args:
+            told: as `worker.loader.Loaded.as_map` has it.
+        """
+        read = {str(entry[0]): (entry[1], entry[2], entry[3]) for entry in told.get("files", ())}
+        programs = [str(path) for path in told.get("programs", ())]
+        known = dict(zip(self._programs, self._seen, strict=True))
+        self._seen = [
+            known[path] if path in known else read.get(path) or _look(path) for path in programs
+        ]
+        self._programs = programs
+        self.all = sorted({*read, *programs})
+
+    def forget(self) -> None:
+        """Forget what the files looked like: another worker reads them."""
+        self._programs, self._seen = [], []
+
+
+def _look(path: str) -> Signature | None:
+    try:
+        return signature(os.stat(path))
+    except OSError:
+        return None
