@@ -188,10 +188,10 @@ def _routes(http: str | Sequence[str], status: int, raw: bool) -> tuple[Route, .
 
 
 def _note(function: Any, declared: Declaration) -> None:
-    names = getattr(function, "__globals__", None)
-    place = getattr(function, "__qualname__", "")
+    names: dict[str, Any] = getattr(function, "__globals__", {})
+    place = str(getattr(function, "__qualname__", "<>"))
     # What is made inside a function, or by lambda, has no name of its own in the module.
-    if isinstance(names, dict) and "<" not in place:
+    if "<" not in place:
         names.setdefault(ROUTED, []).append((place, declared))
 
 

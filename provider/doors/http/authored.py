@@ -13,7 +13,7 @@ from provider.doors.http import bodies, raw
 from provider.doors.http.bodies import CBOR, FORM, JSON
 from provider.doors.http.problems import MethodNotAllowed
 from provider.doors.http.routes import ABSENT, Match, RouteTable, read_path, read_query
-from provider.errors import Unavailable, UnknownOperation
+from provider.errors import TooLarge, Unavailable, UnknownOperation
 from provider.wire import json_form
 from provider.wire.frames import Encoding
 
@@ -114,6 +114,12 @@ class Authored:
 
     async def _whole(self, exchange: Exchange, match: Match) -> None:
         query = read_query(exchange.scope["query_string"])
+        values, body = self._calls.values, await exchange.body()
+        if len(body) > values.limits.string:
+            raise TooLarge(
+                f"the body has {len(body)} bytes; a value of bytes has {values.limits.string} at "
+                "most (PROVIDER_MAX_STRING)"
+            )
         headers = [
             (name, value)
             for name, value in exchange.scope["headers"]
@@ -124,10 +130,9 @@ class Authored:
             read_path(exchange.raw_path),
             query,
             headers,
-            await exchange.body(),
+            body,
             match.variables,
         )
-        values = self._calls.values
         payload = values.encode(request)
         call = self._calls.call(exchange, match.target.operation, payload, Encoding.CBOR)
         result = values.decode(await self._backend.call(call))

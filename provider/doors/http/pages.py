@@ -35,13 +35,18 @@ async def openapi_json(request: Request) -> Response:
     options: HttpOptions = request.scope["provider.exchange"].options
     described = await backend.refresh()
     schemas = await backend.schemas()
-    security = [
-        way
-        for way, secret in ((openapi.BEARER, options.token), (openapi.API_KEY, options.api_key))
-        if secret
-    ]
-    made = openapi.document(described.operations, schemas, security=security)
-    body = json.dumps(made, separators=(",", ":")).encode()
+    # Pages that are open ask again and again; what they are told is made once for each load.
+    generation, known = getattr(request.app.state, "document", (None, {}))
+    if generation != described.generation or known is not schemas:
+        security = [
+            way
+            for way, secret in ((openapi.BEARER, options.token), (openapi.API_KEY, options.api_key))
+            if secret
+        ]
+        made = openapi.document(described.operations, schemas, security=security)
+        request.app.state.body = json.dumps(made, separators=(",", ":")).encode()
+        request.app.state.document = described.generation, schemas
+    body = request.app.state.body
     tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
     headers = {"etag": tag, "cache-control": "no-cache"}
     if request.headers.get("if-none-match") == tag:

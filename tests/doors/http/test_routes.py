@@ -315,6 +315,41 @@ def test_raw_answers_without_a_body(http):
     assert (answer.status_code, answer.headers["location"]) == (302, "/tasks")
 
 
+def test_a_gateway_tells_of_the_routes_and_of_its_own_requests(gateway):
+    with httpx.Client(
+        base_url=gateway.wait_for("http_open")["url"], timeout=PATIENCE, trust_env=False
+    ) as http:
+        assert "/tasks/{id}" in http.get("/openapi.json").json()["paths"]
+        told = http.get("/metrics").text
+        assert 'provider_http_requests_total{status="200"}' in told
+        assert "provider_calls_total" not in told
+
+
+def test_a_body_that_is_no_value_is_too_large_for_a_raw_route(start_provider):
+    provider = start_provider(
+        """
+        from provider.dispatch import operation
+        @operation(http="POST /raw", http_raw=True)
+        def raw(request): return {"headers": {"X-Key": request["headers"]}}
+        @operation(http="PUT /raw", http_raw=True)
+        def seen(request): return {"body": " ".join(name for name, _ in request["headers"])}
+        """,
+        "--http",
+        "0",
+        PROVIDER_MAX_STRING="1KiB",
+        PROVIDER_HTTP_API_KEY="key",
+    )
+    url = provider.wait_for("ready")["http"]
+    headers = {"X-API-Key": "key", "X-Other": "1"}
+    with httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False, headers=headers) as http:
+        answer = http.post("/raw", content=b"x" * 1025)
+        assert problem(answer)[:2] == (413, "too_large")
+        assert problem(http.post("/raw", content=b"x" * 1000))[:2] == (500, "bad_result")
+        seen = http.put("/raw").text.split()
+        assert "x-other" in seen
+        assert "x-api-key" not in seen
+
+
 def test_routes_follow_saves_and_a_clash_keeps_the_old_ones(start_provider):
     provider = start_provider(
         """
@@ -438,6 +473,7 @@ KINDS = {
         ("number=5", {"number": 5}),
         ("number=5.5e1", {"number": 55.0}),
         ("number=.5", {"number": ".5"}),
+        ("number=1e999", {"number": "1e999"}),
         ("number=0x10", {"number": "0x10"}),
         ("number=1_0", {"number": "1_0"}),
         ("number=%D9%A3", {"number": "٣"}),
