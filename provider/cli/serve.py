@@ -7,6 +7,7 @@ exit code.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
@@ -39,6 +40,8 @@ from provider.errors import ExitCode, StartError
 from provider.settings import Settings, rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from provider.host.contract import WorkerSetup
     from provider.host.run import Ready
     from provider.lattice.joining import Joining
@@ -68,12 +71,15 @@ def run(
 ) -> None:
     """Serve a dispatch program on NATS, and over HTTP with --http, until stopped.
 
+    With --models, serve the Python nodes of OpenVINO Model Server's servable folders.
+
     Stops in order on Ctrl-C or SIGTERM (a second one forces), loads the code again on SIGHUP.
     `provider` alone, with a pipe on standard input, is `provider run --host-data -`.
 
     ```
     provider run dispatch.py
     provider run dispatch.py --http 8000
+    provider run --models models/config.json
     provider run --example factorial --embedded-nats
     ```
     """
@@ -87,17 +93,17 @@ def run(
             _say_who_launched_us(joining)
             lattice.check_program(settings, program or example)
             options = lattice.nats_options(options, settings, joining)
-        setup = _worker_setup(settings, program, example)
-        code = run_loop(
-            serve(
-                settings,
-                setup,
-                options,
-                announce=_announce,
-                membership=lattice.membership(settings, joining),
-                http=http_options(settings),
+        with _worker_setup(settings, program, example) as setup:
+            code = run_loop(
+                serve(
+                    settings,
+                    setup,
+                    options,
+                    announce=_announce,
+                    membership=lattice.membership(settings, joining),
+                    http=http_options(settings),
+                )
             )
-        )
     except StartError as error:
         fail(str(error), ExitCode.NOT_STARTED)
     raise typer.Exit(code)
@@ -118,20 +124,31 @@ def check(
     ```
     provider check dispatch.py
     provider check dispatch.py --venv-path .venv
+    provider check --models models/config.json
     ```
     """
     from provider.host.rehearsal import rehearse
+    from provider.wire.servable import NOT_LOADED
 
     configure_logs(settings, level="warning")
     try:
-        setup = _worker_setup(settings, program, None)
-        loaded = run_loop(rehearse(setup, settings.start_timeout))
+        with _worker_setup(settings, program, None) as setup:
+            loaded = run_loop(rehearse(setup, settings.start_timeout))
     except StartError as error:
         fail(str(error), ExitCode.FAILED)
     for path in loaded.hidden:
         typer.echo(
             f"warning: {path} is hidden by the library of the same name; rename it", err=True
         )
+    broken = (
+        {name: doc for name, doc in loaded.operations.items() if doc.startswith(NOT_LOADED)}
+        if settings.models
+        else {}
+    )
+    for name, doc in broken.items():
+        typer.echo(f"error: {name}: {doc.removeprefix(NOT_LOADED)}", err=True)
+    if broken:
+        raise typer.Exit(ExitCode.FAILED)
     typer.echo(f"ok: {setup.program} (Python {loaded.python}, {loaded.seconds:.3f} s)")
 
 
@@ -162,7 +179,11 @@ def config(
         typer.echo(f"{row.variable:<{width}}  {row.value or '-':<28}  {row.source}")
 
 
-def _worker_setup(settings: Settings, program: str | None, example: str | None) -> WorkerSetup:
+@contextlib.contextmanager
+def _worker_setup(
+    settings: Settings, program: str | None, example: str | None
+) -> Iterator[WorkerSetup]:
+    """What the worker loads, for as long as it may load it."""
     from provider import examples
     from provider.host import contract
     from provider.wire.values import Limits
@@ -171,19 +192,40 @@ def _worker_setup(settings: Settings, program: str | None, example: str | None) 
         fail("give a program or --example, not both", ExitCode.USAGE)
     if example:
         program = str(examples.find(example))
-    return contract.resolve(
-        venv=settings.venv_path,
-        main=None if example else settings.python_main,
-        dispatch=program or settings.python_dispatch,
-        path=settings.python_path,
-        limits=Limits(
-            depth=settings.max_depth,
-            items=settings.max_items,
-            string=settings.max_string,
-            integer_bits=settings.max_integer_bits,
-        ),
-        concurrency=settings.concurrency,
-    )
+    with contextlib.ExitStack() as stack:
+        title = ""
+        if settings.models is not None:
+            if program or settings.python_dispatch or settings.python_main:
+                fail("give a program or --models, not both", ExitCode.USAGE)
+            program, title = stack.enter_context(_servables(settings, settings.models))
+        setup = contract.resolve(
+            venv=settings.venv_path,
+            main=None if example else settings.python_main,
+            dispatch=program or settings.python_dispatch,
+            path=settings.python_path,
+            limits=Limits(
+                depth=settings.max_depth,
+                items=settings.max_items,
+                string=settings.max_string,
+                integer_bits=settings.max_integer_bits,
+            ),
+            concurrency=settings.concurrency,
+        )
+        yield dataclasses.replace(setup, title=title)
+
+
+@contextlib.contextmanager
+def _servables(settings: Settings, models: Path) -> Iterator[tuple[str, str]]:
+    """The program that serves a config, and what to call it."""
+    from provider.servables import plan, program
+    from provider.telemetry import logs
+
+    read = plan.read(models)
+    log = logs.get_logger(component="host")
+    for note in read.notes:
+        log.warning("servables_note", note=note)
+    with program.written(read, tracebacks=settings.tracebacks) as path:
+        yield path, read.path
 
 
 def _say_who_launched_us(joining: Joining) -> None:

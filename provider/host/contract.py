@@ -56,6 +56,7 @@ class WorkerSetup:
         limits: of values.
         concurrency: calls that may run at once.
         environment: of the worker process.
+        title: what a person would name as what is served, where that is neither of them.
     """
 
     python: str
@@ -65,11 +66,12 @@ class WorkerSetup:
     limits: Limits = field(default_factory=Limits)
     concurrency: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
 
     @property
     def program(self) -> str:
         """The file or folder a person would name as what is served."""
-        return self.dispatch or self.main or ""
+        return self.title or self.dispatch or self.main or ""
 
     def as_map(self) -> dict[str, Any]:
         """As it travels to the worker."""

@@ -24,11 +24,13 @@ class Rehearsed:
         python: version of the worker's interpreter.
         seconds: from start to loaded.
         hidden: user files that a library of the same name hides.
+        operations: names of what is declared, and what is said of it.
     """
 
     python: str
     seconds: float
     hidden: tuple[str, ...]
+    operations: dict[str, str]
 
 
 async def rehearse(setup: WorkerSetup, start_timeout: float) -> Rehearsed:
@@ -49,6 +51,7 @@ async def rehearse(setup: WorkerSetup, start_timeout: float) -> Rehearsed:
         python=str(link.hello.get("python")),
         seconds=link.ready_since - link.started,
         hidden=tuple(map(str, loaded.get("hidden", ()))),
+        operations={str(told["name"]): str(told["doc"]) for told in loaded.get("operations", ())},
     )
     await link.leave()
     return rehearsed

@@ -105,6 +105,13 @@ class Settings(BaseSettings):
         default=(),
     )
 
+    models: SomePath = knob(
+        "PROVIDER_MODELS",
+        "Your code",
+        "Instead of a dispatch program: the config.json of servables with Python nodes, as of "
+        "OpenVINO Model Server.",
+    )
+
     nats_url: Servers = knob(
         "NATS_URL",
         "NATS",

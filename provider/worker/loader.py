@@ -313,7 +313,7 @@ class Program:
         self, modules: list[str], *, hidden: list[str] | None = None, unfinished: bool = False
     ) -> Loaded:
         tracked = self.folders.tracked
-        programs = [self._file]
+        programs = [self._file, *self.folders.programs]
         if self._dispatch is not None and _file(self._dispatch) not in programs:
             programs.append(_file(self._dispatch))
         files = {module.path: module.signature for module in tracked.values()}

@@ -88,6 +88,8 @@ class Folders:
         self.tracked: dict[str, Tracked] = {}
         self.attempted: dict[str, Signature] = {}
         """Files a failed replacement read, and what they looked like."""
+        self.programs: list[str] = []
+        """Files beside the program that are looked at before each call, as it is."""
 
     def install(self) -> None:
         """Start answering imports. The folders also close `sys.path`, for child processes."""

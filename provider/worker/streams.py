@@ -315,6 +315,8 @@ class Streams:
                     item = next(items)
                 except StopIteration:
                     return
+                except Refusal as refusal:
+                    raise refusal.error from None
                 except BaseException as error:  # noqa: BLE001  whatever user code raises
                     raise as_handler_error(error) from None
                 send(item)

@@ -1,0 +1,1 @@
+"""Servable folders of OpenVINO Model Server, read into a plan of plain data."""
