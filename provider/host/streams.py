@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0
 """Seconds a caller who has a full window may leave the function waiting for credit."""
+MOST_GONE = 64
+"""Streams whose callers left while they waited, before they are taken out of the queue."""
 
 
 class Streams:
@@ -38,6 +40,7 @@ class Streams:
         self._finish = finish
         self.patience = PATIENCE
         """Seconds a full window is waited with."""
+        self._gone = 0
         fleet.on_chunk = self._take
 
     def credit(self, call: StreamedCall, count: int) -> None:
@@ -53,9 +56,16 @@ class Streams:
 
     def stop(self, call: StreamedCall, error: CallError) -> None:
         """Answer the call with this error, and have its function stopped."""
-        if call.open:
-            self._fleet.cancel(call)
-            self._finish(call, None, error)
+        if not call.open:
+            return
+        self._fleet.cancel(call)
+        self._finish(call, None, error)
+        if not call.number:
+            # It still stands in the queue, where admission counts it no more.
+            self._gone += 1
+            if self._gone >= MOST_GONE:
+                self._gone = 0
+                self._fleet.forget_answered()
 
     def expired(self, call: StreamedCall, seconds: float) -> CallError:
         """Have the function stopped of a stream whose deadline has passed.

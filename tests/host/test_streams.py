@@ -11,6 +11,8 @@ import pytest
 
 from provider.errors import CallTimeout, Cancelled, HandlerError, WorkerLost
 from provider.host.call import StreamedCall
+from provider.host.fleet import AHEAD_CALLS
+from provider.host.streams import MOST_GONE
 from provider.wire.frames import Encoding
 from provider.wire.window import CHUNKS
 from tests.conftest import PATIENCE
@@ -101,6 +103,24 @@ async def test_who_leaves_the_function_waiting_too_long_is_stopped(house):
         await reader.end()
     assert len(reader.chunks) == CHUNKS
     assert await house.submit("closed") == [10**6]
+
+
+async def test_who_leaves_while_the_stream_waits_leaves_nothing_in_the_queue(house):
+    await house.start()
+    running = await house.at_the_gate("a")
+    readers = [Reader(house, "echo", number) for number in range(AHEAD_CALLS + 5 * MOST_GONE)]
+    await house.turn()
+    for reader in readers:
+        house.path.streams.stop(reader.call, Cancelled("enough"))
+    assert len(house.fleet._waiting) < MOST_GONE
+    assert house.admission.open == 1
+    house.open_gate()
+    assert await running == "a"
+    for reader in readers:
+        with pytest.raises(Cancelled, match="enough"):
+            await reader.end()
+    assert await house.call("echo", "b") == "b"
+    assert house.ran == ["gate a", "echo b"]
 
 
 async def test_credit_in_time_keeps_a_stream_alive(house):

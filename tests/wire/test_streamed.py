@@ -19,6 +19,8 @@ from provider.wire.streamed import (
     chunk_answer_json,
     end_answer,
     end_answer_json,
+    progress_answer,
+    progress_answer_json,
     read_said,
     write_said,
 )
@@ -36,6 +38,29 @@ def test_chunks_and_ends_are_maps_with_the_id_first():
     assert cbor2.loads(end_answer(7, cbor2.dumps(b"y"))) == {"id": b"y", "end": 7}
     assert json.loads(chunk_answer_json(b'{"a":1}', 3)) == {"chunk": {"a": 1}, "seq": 3}
     assert json.loads(end_answer_json(3)) == {"end": 3}
+
+
+def test_progress_is_a_map_with_the_id_first_or_null():
+    told = {"done": 1, "total": None, "note": "\u00e9"}
+    assert cbor2.loads(progress_answer(told)) == {"progress": told}
+    with_id = cbor2.loads(progress_answer(None, cbor2.dumps("x")))
+    assert list(with_id.items()) == [("id", "x"), ("progress", None)]
+    assert json.loads(progress_answer_json(told)) == {"progress": told}
+    assert json.loads(progress_answer_json(None)) == {"progress": None}
+
+
+def test_progress_is_read_beside_the_chunks():
+    reader, told = StreamReader(VALUES), {"done": 1, "total": 2.5, "note": ""}
+    for message, said in (
+        (progress_answer(None), None),
+        (progress_answer(told), told),
+        (cbor2.dumps({"progress": 5}), None),  # of a later version, perhaps
+        (progress_answer(told), told),
+        (chunk_answer(ITEM, 0), None),
+    ):
+        reader.read(message)
+        assert reader.told == said
+    assert (reader.count, reader.ended) == (1, False)
 
 
 @given(st.lists(st.integers() | st.text() | st.none(), max_size=20))

@@ -51,11 +51,10 @@ def test_the_first_word_goes_at_once_and_of_the_next_ones_the_newest(reports, se
 def test_ten_words_a_second_leave_however_many_are_said(reports, sent):
     began = time.monotonic()
     said = 0
-    while time.monotonic() - began < 3 * PAUSE:
+    while time.monotonic() - began < 3 * PAUSE or said <= 20:
         say(reports, 1, said)
         said += 1
     most = (time.monotonic() - began) / PAUSE + 1
-    assert said > 20
     assert 2 <= len(sent) <= most
 
 
