@@ -38,7 +38,7 @@ TRIED_ELSEWHERE = {
     ROOT / "docs" / "http.md",
     *(
         ROOT / "dispatch_examples" / name / "README.md"
-        for name in ("operations", "language", "classifier", "tasks")
+        for name in ("operations", "language", "classifier", "tasks", "negative")
     ),
 }
 """Documents whose commands call other functions than those of the factorial example."""
