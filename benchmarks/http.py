@@ -1,0 +1,432 @@
+"""What a call over HTTP costs: the provider, FastAPI on uvicorn, and model-serving on gunicorn.
+
+    python benchmarks/http.py [--rounds 5] [--seconds 2] [--connections 1,32] [--json FILE]
+
+The rule of this file: a number is worth something only beside another one of the same minute. All
+rows are given the same function and the same request, by one load generator, and take turns round
+by round; what is quoted is the median over the rounds. An answer that is wrong ends the run with
+exit code 1.
+
+CPU is that of the processes that answer: of the provider the host, which does HTTP, and the worker,
+which runs the function, are told apart, because the others do both in one process. nats-server and
+the load generator do not count. Linux only, because it reads the CPU clocks of other processes.
+
+The peers are installed by pip, once, into environments of their own in --peers; one that cannot be
+had is left out, and that is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+# Where this file is, another `http` would be found in place of the library's.
+sys.path[:] = [place for place in sys.path if Path(place or ".").resolve() != Path(__file__).parent]
+
+import uvloop  # noqa: E402  as above
+
+from provider.host.embedded import find_server  # noqa: E402  as above
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+WARM_UP = 0.5
+"""Seconds of calls before those that are counted."""
+PATIENCE = 30.0
+"""Seconds without which no process needs to start."""
+BODY, ANSWER = b'{"n": 10}', {"result": 3628800}
+TICK = os.sysconf("SC_CLK_TCK")
+
+FUNCTION = """
+def product(n):
+    result = 1
+    for factor in range(2, n + 1):
+        result *= factor
+    return {"result": result}
+"""
+PROVIDER = f"""
+from provider.dispatch import operation
+{FUNCTION}
+@operation
+def factorial(n: int, again: int = 0) -> dict:
+    # A single parameter would be the whole argument, not a member of it.
+    return product(n)
+"""
+FASTAPI = f"""
+from typing import Annotated
+from fastapi import Body, FastAPI
+app = FastAPI()
+{FUNCTION}
+@app.post("/call/factorial")
+async def on_loop(n: Annotated[int, Body(embed=True)]) -> dict[str, int]:
+    return product(n)
+
+@app.post("/threads")
+def in_threads(n: Annotated[int, Body(embed=True)]) -> dict[str, int]:
+    return product(n)
+"""
+MODEL_SERVING = f"""
+from aylien_model_serving.app_factory import FlaskAppWrapper
+{FUNCTION}
+def factorial():
+    return FlaskAppWrapper.process_json(product)
+
+def run_app():
+    routes = [{{"endpoint": "/call/factorial", "callable": factorial, "methods": ["POST"]}}]
+    return FlaskAppWrapper.create_app(routes)
+"""
+PEERS = {
+    "fastapi": [["fastapi", "uvicorn", "httptools", "uvloop"]],
+    # The pins its own requirements name, but for what it never imports and has no wheels of.
+    "model_serving": [
+        ["--no-deps", "model-serving==2.0.6"],
+        [
+            *("Flask==2.1.2", "werkzeug==2.0.3", "Flask-API==3.0.post1", "gunicorn==20.1.0"),
+            *("prometheus-flask-exporter==0.18.2", "protobuf==3.17.3", "flask-caching==1.10.1"),
+            "setuptools<81",
+        ],
+    ],
+}
+
+
+class Failed(Exception):
+    """The run is void; the text says why."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to answer.
+
+    Attributes:
+        name: in the table.
+        port: it listens on.
+        path: of the request.
+        processes: by what they do; `http` is the one that does HTTP.
+    """
+
+    name: str
+    port: int
+    path: str
+    processes: dict[str, int]
+
+
+# --- what answers --------------------------------------------------------------------------------
+
+
+class House:
+    """The processes of one run.
+
+    Args:
+        folder: for their files.
+        peers: where environments of the peers are.
+    """
+
+    def __init__(self, folder: Path, peers: Path) -> None:
+        self._folder = folder
+        self._peers = peers
+        self._started: list[subprocess.Popen[bytes]] = []
+        for name, text in (
+            ("dispatch", PROVIDER),
+            ("bench_fastapi", FASTAPI),
+            ("bench_model_serving", MODEL_SERVING),
+        ):
+            (folder / f"{name}.py").write_text(text)
+
+    def start(self, command: list[str], ready: bytes, **environment: str) -> tuple[int, bytes]:
+        """Start a process, and wait for the line that says it is ready: its id, and the line."""
+        process = subprocess.Popen(
+            command,
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environment},
+        )
+        self._started.append(process)
+        assert process.stderr is not None
+        said = b""
+        for line in process.stderr:
+            said += line
+            if ready in line:
+                # What it says later goes where nobody reads it, and must not stop it.
+                os.set_blocking(process.stderr.fileno(), False)
+                return process.pid, line
+        raise Failed(f"{command[0]} did not start: {said.decode()}")
+
+    def stop(self) -> None:
+        """End all of them."""
+        for process in reversed(self._started):
+            process.send_signal(signal.SIGTERM)
+        for process in self._started:
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            assert process.stderr is not None
+            process.stderr.close()
+
+    def python_of(self, peer: str) -> str | None:
+        """The interpreter that has a peer; None where it cannot be had."""
+        folder = self._peers / peer
+        python = folder / "bin" / "python"
+        if not (folder / "installed").exists():
+            say(f"installing {peer}")
+            try:
+                subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+                for packages in PEERS[peer]:
+                    subprocess.run(
+                        [python, "-m", "pip", "install", "--quiet", *packages],
+                        check=True,
+                        timeout=600,
+                    )
+            except (subprocess.SubprocessError, OSError) as error:
+                say(f"{peer} is left out: {error}")
+                return None
+            (folder / "installed").touch()
+        return str(python)
+
+    def rows(self) -> Iterator[Row]:
+        """Everything that can be started, started."""
+        nats, line = self.start([find_server(), "-a", "127.0.0.1", "-p", "-1"], b"connections on")
+        assert nats
+        url = "nats://" + line.split()[-1].decode()
+        settings = {"NATS_URL": url, "PROVIDER_LOG_FORMAT": "json", "PROVIDER_LOG_LEVEL": "info"}
+        command = [sys.executable, "-m", "provider"]
+        host, line = self.start(
+            [*command, "run", "dispatch.py", "--http", "0", "--no-env-file"],
+            b'"event": "ready"',
+            **settings,
+        )
+        (worker,) = children(host)
+        yield Row("provider", port_in(line), "/call/factorial", {"http": host, "worker": worker})
+        gateway, line = self.start(
+            [*command, "gateway", "--http", "0", "--no-env-file"], b'"event": "ready"', **settings
+        )
+        processes = {"http": gateway, "host": host, "worker": worker}
+        yield Row("provider gateway", port_in(line), "/call/factorial", processes)
+        python = self.python_of("fastapi")
+        if python is not None:
+            pid, line = self.start(
+                [
+                    *(python, "-m", "uvicorn", "bench_fastapi:app", "--port", "0"),
+                    *("--no-access-log", "--no-use-colors"),
+                ],
+                b"Uvicorn running on",
+            )
+            port = int(line.split(b"127.0.0.1:")[1].split()[0])
+            yield Row("FastAPI, async def", port, "/call/factorial", {"http": pid})
+            yield Row("FastAPI, def", port, "/threads", {"http": pid})
+        python = self.python_of("model_serving")
+        if python is not None:
+            for name, more in (
+                ("model-serving, sync", []),
+                ("model-serving, gthread", ["-k", "gthread", "--threads", "4"]),
+            ):
+                pid, line = self.start(
+                    [
+                        *(python, "-m", "gunicorn", "bench_model_serving:run_app()"),
+                        *("-b", "127.0.0.1:0", *more),
+                    ],
+                    b"Listening at",
+                )
+                port = int(line.split(b"127.0.0.1:")[1].split()[0])
+                while not (found := children(pid)):
+                    time.sleep(0.05)
+                yield Row(name, port, "/call/factorial", {"http": found[0]})
+
+
+def port_in(line: bytes) -> int:
+    return int(json.loads(line)["http"].rpartition(":")[2])
+
+
+def children(pid: int) -> list[int]:
+    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+# --- the load generator: a process of its own ----------------------------------------------------
+
+
+class Load(asyncio.Protocol):
+    """One connection that asks again as soon as it was answered.
+
+    Args:
+        request: its bytes.
+        latencies: where seconds go.
+        again: called when the server has closed it.
+    """
+
+    def __init__(
+        self, request: bytes, latencies: array.array[float], again: Callable[[], None]
+    ) -> None:
+        self._request, self._latencies, self._again = request, latencies, again
+        self._got = b""
+        self._since = 0.0
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._ask()
+
+    def _ask(self) -> None:
+        self._since = time.perf_counter()
+        self.transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._got += data
+        head, found, body = self._got.partition(b"\r\n\r\n")
+        if not found:
+            return
+        lower = head.lower()
+        length = int(lower.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        if len(body) < length:
+            return
+        if not head.startswith(b"HTTP/1.1 200") or json.loads(body) != ANSWER:
+            say(f"a wrong answer: {self._got[:500]!r}")
+            os._exit(1)
+        self._latencies.append(time.perf_counter() - self._since)
+        self._got = b""
+        if b"connection: close" not in lower:
+            self._ask()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._again()
+
+
+async def load(port: int, path: str, connections: int, seconds: float) -> None:
+    """Ask for so long; when it began, and all latencies, on standard output."""
+    request = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Accept: */*\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    ).encode() + BODY
+    latencies = array.array("d")
+    loop = asyncio.get_running_loop()
+    opening: set[asyncio.Task[Any]] = set()
+
+    def connect() -> None:
+        task = loop.create_task(
+            loop.create_connection(lambda: Load(request, latencies, connect), "127.0.0.1", port)
+        )
+        opening.add(task)
+        task.add_done_callback(opening.discard)
+
+    for _ in range(connections):
+        connect()
+    await asyncio.sleep(WARM_UP)
+    print("counting", flush=True)
+    del latencies[:]
+    await asyncio.sleep(seconds)
+    counted = sorted(latencies)
+    print(json.dumps({"calls": len(counted), "p50": at(counted, 0.5), "p99": at(counted, 0.99)}))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def at(latencies: list[float], part: float) -> float:
+    return latencies[min(len(latencies) - 1, int(len(latencies) * part))] if latencies else 0.0
+
+
+# --- the run -------------------------------------------------------------------------------------
+
+
+def measure(row: Row, connections: int, seconds: float) -> dict[str, float]:
+    """One cell: calls per second, latencies, and CPU per call of each process, in microseconds."""
+    command = [sys.executable, __file__, "_load", str(row.port), row.path, str(connections)]
+    with subprocess.Popen([*command, str(seconds)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        if process.stdout.readline() != b"counting\n":
+            raise Failed(f"{row.name}: {process.stdout.read().decode()}")
+        began, before = time.monotonic(), {n: cpu_of(p) for n, p in row.processes.items()}
+        line = process.stdout.readline()
+        took = time.monotonic() - began
+        used = {name: cpu_of(pid) - before[name] for name, pid in row.processes.items()}
+        if process.wait(PATIENCE) or not line:
+            raise Failed(f"{row.name}: the load generator gave up")
+    told: dict[str, float] = json.loads(line)
+    calls = told["calls"]
+    if not calls:
+        raise Failed(f"{row.name}: nothing was answered")
+    per_call = {f"cpu_{name}": spent / calls * 1e6 for name, spent in used.items()}
+    return {
+        "calls_per_second": told["calls"] / took,
+        "p50_ms": told["p50"] * 1e3,
+        "p99_ms": told["p99"] * 1e3,
+        "cpu": sum(per_call.values()),
+        **per_call,
+    }
+
+
+def table(cells: dict[tuple[str, int], list[dict[str, float]]]) -> str:
+    head = f"{'':24}{'connections':>12}{'calls/s':>10}{'p50 ms':>9}{'p99 ms':>9}"
+    lines = [f"{head}{'CPU µs/call':>13}{'of it HTTP':>12}{'calls/s of HTTP CPU':>21}"]
+    for (name, connections), found in cells.items():
+        middle = {key: statistics.median(each[key] for each in found) for key in found[0]}
+        http = middle["cpu_http"]
+        lines.append(
+            f"{name:24}{connections:12}{middle['calls_per_second']:10.0f}{middle['p50_ms']:9.2f}"
+            f"{middle['p99_ms']:9.2f}{middle['cpu']:13.1f}{http:12.1f}"
+            f"{1e6 / http if http else 0:21.0f}"
+        )
+    return "\n".join(lines)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--connections", default="1,32")
+    parser.add_argument("--peers", type=Path, default=Path(tempfile.gettempdir()) / "http-peers")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    widths = [int(each) for each in options.connections.split(",")]
+    cells: dict[tuple[str, int], list[dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        house = House(Path(folder), options.peers)
+        try:
+            rows = list(house.rows())
+            for number in range(options.rounds):
+                for row in rows:
+                    for width in widths:
+                        cell = measure(row, width, options.seconds)
+                        cells.setdefault((row.name, width), []).append(cell)
+                say(f"round {number + 1} of {options.rounds}")
+        except Failed as error:
+            say(f"error: {error}")
+            return 1
+        finally:
+            house.stop()
+    print(table(cells))
+    if options.json is not None:
+        told = [{"row": name, "connections": w, "rounds": r} for (name, w), r in cells.items()]
+        options.json.write_text(json.dumps(told, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["_load"]:
+        with contextlib.suppress(KeyboardInterrupt):
+            uvloop.run(load(int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), float(sys.argv[5])))
+    else:
+        sys.exit(main())
