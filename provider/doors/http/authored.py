@@ -48,6 +48,9 @@ class Authored:
         Raises:
             CallError: what is to be answered instead.
         """
+        if self._backend.outdated:
+            # A save may have changed what the texts of a path are read as.
+            await self._backend.refresh()
         match = self._match(exchange)
         if not isinstance(match, Match):
             await self._backend.refresh()

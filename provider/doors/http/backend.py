@@ -73,6 +73,11 @@ class Backend(Protocol):
         """Whether calls should carry the headers of their requests."""
         ...
 
+    @property
+    def outdated(self) -> bool:
+        """Whether it is known that what `described` says has changed since."""
+        ...
+
     async def call(self, call: HttpCall) -> bytes:
         """The result, written in the encoding of the call.
 

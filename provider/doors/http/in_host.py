@@ -58,6 +58,11 @@ class InHost:
         """Whether the program asks what is known of a call beside its argument."""
         return self._path.wants_context
 
+    @property
+    def outdated(self) -> bool:
+        """As `Backend.outdated`: the files say so."""
+        return self._fleet.outdated
+
     async def call(self, call: HttpCall) -> bytes:
         """As `Backend.call`."""
         self._check_started()

@@ -87,6 +87,11 @@ class OverNats:
         """As `Backend.wants_headers`; the provider leaves out what it does not want."""
         return True
 
+    @property
+    def outdated(self) -> bool:
+        """As `Backend.outdated`; nothing is known from here."""
+        return False
+
     def open(self) -> None:
         """Begin to follow what is declared."""
         self._asking = asyncio.create_task(self._follow())

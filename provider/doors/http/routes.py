@@ -239,10 +239,12 @@ def read_path(raw_path: bytes) -> str:
 
 
 def _decoded(raw: bytes, what: str) -> str:
-    if _BAD_PERCENT.search(raw):
-        raise BadRequest(f"the {what} has a % that no two hexadecimal digits follow; write %25")
+    if b"%" in raw:
+        if _BAD_PERCENT.search(raw):
+            raise BadRequest(f"the {what} has a % that no two hexadecimal digits follow; write %25")
+        raw = unquote_to_bytes(raw)
     try:
-        return unquote_to_bytes(raw).decode("utf-8")
+        return raw.decode("utf-8")
     except UnicodeDecodeError:
         raise BadRequest(f"the {what} is not UTF-8") from None
 
@@ -250,7 +252,12 @@ def _decoded(raw: bytes, what: str) -> str:
 def _segments(raw_path: bytes) -> list[str] | None:
     if not raw_path.startswith(b"/"):
         return None
-    segments = [_decoded(raw, "path") for raw in raw_path[1:].split(b"/")]
+    if b"%" in raw_path:
+        segments = [_decoded(raw, "path") for raw in raw_path[1:].split(b"/")]
+    else:
+        segments = _decoded(raw_path[1:], "path").split("/")
+        if b"/." not in raw_path:
+            return segments
     for segment in segments:
         if ".." in segment and ".." in segment.split("/"):
             raise BadRequest("the path has the segment '..'; write where it leads to")

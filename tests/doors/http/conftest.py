@@ -26,6 +26,7 @@ class Echo:
     """
 
     wants_headers = True
+    outdated = False
 
     def __init__(self) -> None:
         self.calls = []

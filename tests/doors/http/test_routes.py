@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -361,8 +362,6 @@ def test_routes_follow_saves_and_a_clash_keeps_the_old_ones(start_provider):
         "0",
     )
     file = provider.environment["PYTHON_DISPATCH"]
-    from pathlib import Path
-
     with httpx.Client(
         base_url=provider.wait_for("ready")["http"], timeout=PATIENCE, trust_env=False
     ) as http:
@@ -393,6 +392,22 @@ def test_routes_follow_saves_and_a_clash_keeps_the_old_ones(start_provider):
         told = http.get("/metrics").text
         assert 'provider_reloads_total{result="failed"} 1.0' in told
         assert "provider_reload_failed 1.0" in told
+
+
+def test_a_request_after_a_save_is_read_as_the_new_text_has_it(start_provider):
+    text = """
+        from provider.dispatch import operation
+        @operation(http="GET /x/{{x}}", status={status})
+        def f(x: {kind}): return x
+        """
+    provider = start_provider(text.format(kind="int", status=200), "--http", "0")
+    url = provider.wait_for("ready")["http"]
+    with httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False) as http:
+        for kind, status, told in [("str", 201, "5"), ("int", 202, 5), ("str", 203, "5")]:
+            new = text.format(kind=kind, status=status)
+            write(Path(provider.environment["PYTHON_DISPATCH"]), new)
+            answer = http.get("/x/5")
+            assert (answer.status_code, answer.json()) == (status, told)
 
 
 def test_a_bad_route_keeps_a_provider_from_starting(start_provider):
