@@ -26,6 +26,24 @@ async def test_pipelined_requests_are_answered_in_their_order(door):
     assert [(await wire.answer()).body for _ in range(10)] == [b"%d" % n for n in range(10)]
 
 
+@pytest.mark.parametrize("size", [1, 2, 7, 64])
+async def test_requests_may_come_in_pieces(door, size):
+    wire = await door.connect()
+    sent = (
+        HEAD
+        + b"Content-Length: 3\r\n\r\n123"
+        + HEAD
+        + b"Transfer-Encoding: chunked\r\n\r\n2\r\n45\r\n1\r\n6\r\n0\r\n\r\n"
+        + HEAD
+        + b"\r\n"
+    )
+    for start in range(0, len(sent), size):
+        wire.send(sent[start : start + size])
+        await wire.writer.drain()
+        await asyncio.sleep(0)
+    assert [(await wire.answer()).body for _ in range(3)] == [b"123", b"456", b"null"]
+
+
 async def test_too_many_pipelined_requests_are_answered_and_then_refused(door):
     wire = await door.connect()
     wire.post("/call/wait", b"1")
