@@ -13,7 +13,7 @@ from provider.doors.http import bodies, raw
 from provider.doors.http.bodies import CBOR, FORM, JSON
 from provider.doors.http.problems import MethodNotAllowed
 from provider.doors.http.routes import ABSENT, Match, RouteTable, read_path, read_query
-from provider.errors import TooLarge, Unavailable, UnknownOperation
+from provider.errors import InvalidArgument, TooLarge, Unavailable, UnknownOperation
 from provider.wire import json_form
 from provider.wire.frames import Encoding
 
@@ -93,9 +93,15 @@ class Authored:
         else:
             payload, encoding = bodies.argument(data, content_type, read, written, values)
         target = match.target
-        await self._calls.run(
-            exchange, target.operation, payload, encoding, written, status=target.status
-        )
+        try:
+            await self._calls.run(
+                exchange, target.operation, payload, encoding, written, status=target.status
+            )
+        except InvalidArgument as error:
+            # The worker has seen no name where the argument is one value.
+            if target.whole and (query or match.variables):
+                error.message = f"{next(iter(target.parameters), '')}: {error.message}"
+            raise
 
     def _value(self, data: bytes, content_type: bytes | None, read: bytes) -> Any:
         values = self._calls.values

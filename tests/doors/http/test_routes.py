@@ -58,6 +58,10 @@ PROGRAM = """
     def count(start: int):
         yield from range(start)
 
+    @operation(http="POST /number")
+    def number(value: int) -> int:
+        return value
+
     @operation(http="POST /whole")
     def whole(value) -> object:
         return value
@@ -141,7 +145,7 @@ def test_what_is_written_out_goes_before_a_variable(http):
     assert problem(http.delete("/tasks/mine")) == (
         422,
         "invalid_argument",
-        "Input should be a valid integer",
+        "id: Input should be a valid integer",
     )
 
 
@@ -152,11 +156,11 @@ def test_errors_of_functions_are_theirs(http):
 @pytest.mark.parametrize(
     ("method", "path", "body", "reason"),
     [
-        ("GET", "/tasks/one", None, "Input should be a valid integer"),
-        ("GET", "/tasks/1.0", None, "Input should be a valid integer"),
-        ("GET", "/tasks/%2B1", None, "Input should be a valid integer"),
-        ("GET", "/tasks/01", None, "Input should be a valid integer"),
-        ("GET", "/tasks/" + "9" * 5000, None, "Input should be a valid integer"),
+        ("GET", "/tasks/one", None, "id: Input should be a valid integer"),
+        ("GET", "/tasks/1.0", None, "id: Input should be a valid integer"),
+        ("GET", "/tasks/%2B1", None, "id: Input should be a valid integer"),
+        ("GET", "/tasks/01", None, "id: Input should be a valid integer"),
+        ("GET", "/tasks/" + "9" * 5000, None, "id: Input should be a valid integer"),
         ("GET", "/tasks?limit=", None, "limit: Input should be a valid integer"),
         ("GET", "/tasks?limit=ten", None, "limit: Input should be a valid integer"),
         ("GET", "/tasks?done=1", None, "done: Input should be a valid boolean"),
@@ -172,6 +176,8 @@ def test_errors_of_functions_are_theirs(http):
         ("PUT", "/tasks/1", b'{"title": 5}', "title: Input should be a valid string"),
         ("POST", "/tasks?ratio=1e999", b'{"title": "x"}', "ratio: Input should be a valid number"),
         ("POST", "/tasks?ratio=NaN", b'{"title": "x"}', "ratio: Input should be a valid number"),
+        ("POST", "/number", b'"x"', "Input should be a valid integer"),
+        ("POST", "/number?value=x", None, "value: Input should be a valid integer"),
         ("DELETE", "/tasks/1", b'{"x": 1}', "id: it stands in the path, and there is nothing"),
     ],
 )
