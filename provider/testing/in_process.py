@@ -31,6 +31,7 @@ from provider.wire.values import Limits, Values
 from provider.worker.faults import as_handler_error
 from provider.worker.loader import LoadError, Program
 from provider.worker.loops import the_loop
+from provider.worker.operations import Refusal
 from provider.worker.runner import Runner
 
 if TYPE_CHECKING:
@@ -124,6 +125,10 @@ class InProcess:
                         item = next(items)
                     except StopIteration:
                         return
+                    except Refusal as refusal:
+                        raise refusal.error from None
+                    except CallError as error:  # of the author's own, such as OperationError
+                        raise as_handler_error(error) from None
                     data = self._runner.item(item, Encoding.CBOR)
                 yield self._values.decode(data)
         except CallError as error:

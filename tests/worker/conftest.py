@@ -304,3 +304,20 @@ def start():
 @pytest.fixture
 def worker(start):
     return start()
+
+
+@pytest.fixture
+def serve_graphs(tmp_path):
+    """Serves one handler, or several files, and graphs; all are gone in the end."""
+    # Not above: other tests of this folder do without numpy.
+    from tests.servables.making import folder, graph, node, serving
+
+    with contextlib.ExitStack() as stack:
+
+        def start(handler, text=None, tracebacks=False, **graphs):
+            handlers = {"m/model.py": handler} if isinstance(handler, str) else handler
+            graphs = graphs or {"m": text or graph(node("model.py"))}
+            config = folder(tmp_path, handlers, **graphs)
+            return stack.enter_context(serving(config, tracebacks=tracebacks))
+
+        yield start
