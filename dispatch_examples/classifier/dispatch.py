@@ -52,8 +52,8 @@ class Classifier:
         self.classify(0.0, 0.0)
 
     def classify(self, *features):
-        """The class of one point, a number of Python's: numpy's are none in JSON."""
-        return int(self.model.predict(np.array([features]))[0])
+        """The class of one point."""
+        return self.model.predict(np.array([features]))[0]
 
     @operation(http="POST /predict")
     def predict(self, X1: Feature, X2: Feature) -> Prediction:

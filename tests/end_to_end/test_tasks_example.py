@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import shlex
 import shutil
 import sqlite3
+import threading
 
 import pytest
 
 from provider.errors import HandlerError, InvalidArgument
 from provider.testing import in_process
-from tests.conftest import write
+from tests.conftest import PATIENCE, write
 from tests.documents import ROOT
 from tests.shown import curl, try_commands
 
@@ -125,13 +127,31 @@ def test_many_may_write_at_once(tasks):
     assert sorted(numbers) == list(range(3, 43))
 
 
-def test_of_several_that_start_together_one_makes_the_table(database, tasks):
-    with sqlite3.connect(database) as table:
-        table.execute("DROP TABLE tasks")
-    table.close()
-    with concurrent.futures.ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda _: tasks.module.make_table(), range(4)))
-    assert [task["id"] for task in tasks.call("tasks.all")["tasks"]] == [1, 2]
+def test_of_several_that_start_together_one_makes_the_table(database, tasks, monkeypatch):
+    module = tasks.module
+    asked = threading.Event()
+
+    def traced(connect=module.connection):
+        connection = connect()
+        # What it asks while the other writes.
+        connection.thing.set_trace_callback(
+            lambda statement: asked.set() if statement.startswith(("BEGIN IMM", "CREATE")) else None
+        )
+        return connection
+
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("DROP TABLE tasks")
+        other.execute("COMMIT")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute(module.TABLE)
+        monkeypatch.setattr(module, "connection", traced)
+        with concurrent.futures.ThreadPoolExecutor(1) as threads:
+            made = threads.submit(module.make_table)
+            assert asked.wait(PATIENCE)
+            other.execute("COMMIT")
+            made.result(PATIENCE)
+    assert tasks.call("tasks.all") == {"tasks": []}
 
 
 def test_a_database_that_cannot_be_ends_the_load(tmp_path, monkeypatch):
