@@ -31,6 +31,12 @@ def test_answers_have_limits(narrow, size, reason):
     assert reason in message
 
 
+def test_a_side_may_be_as_long_as_it_says():
+    with loaded() as example:
+        wide = example.ask(pickle.dumps(Image.new("L", (1, 65535), 255)), 65535, 1)
+    assert pickle.loads(wide).getextrema() == (0, 0)
+
+
 def test_pictures_have_limits(narrow):
     fits, large = picture("L", (40, 25)), picture("L", (41, 25))
     assert narrow.ask(pickle.dumps(fits))

@@ -113,7 +113,28 @@ def test_in_lab_colours_become_their_opposites(example):
     assert (light + other, a + c, b + d) == (255, 256, 256)
 
 
-def test_the_mode_i_has_sixteen_bits_and_no_more(example):
+@pytest.mark.parametrize(
+    ("mode", "before", "after"),
+    [
+        ("YCbCr", [16, 0, 255], [239, 255, 1]),
+        ("YCbCr", [0, 1, 129], [255, 255, 127]),
+        # As Pillow writes them: 128 is neutral, and there is no opposite of the smallest.
+        ("LAB", [16, 0, 255], [239, 255, 1]),
+        ("LAB", [0, 1, 129], [255, 255, 127]),
+    ],
+)
+def test_colours_change_sides(example, mode, before, after):
+    asked = Image.frombytes(mode, (1, 1), bytes(before))
+    assert list(negative_of(example, asked).tobytes()) == after
+
+
+@pytest.mark.parametrize("value", [0, 1, 65535])
+def test_the_mode_i_has_sixteen_bits(example, value):
+    asked = Image.new("I", (4, 3), value)
+    assert negative_of(example, asked).getextrema() == (65535 - value, 65535 - value)
+
+
+def test_the_mode_i_has_no_more(example):
     for strange in (-1, 65536):
         asked = Image.new("I", (4, 3), 7)
         asked.putpixel((3, 2), strange)
@@ -138,6 +159,7 @@ def test_every_mode_is_answered_in_its_mode_and_in_the_size_asked_for(example):
         ("I;16", Image.Resampling.BICUBIC),
         ("1", Image.Resampling.NEAREST),
         ("P", Image.Resampling.NEAREST),
+        ("PA", Image.Resampling.NEAREST),
     ],
 )
 def test_the_filter_is_always_the_same(example, mode, filter_of_mode):
@@ -213,6 +235,14 @@ def test_a_colour_that_is_clear_becomes_clear_pixels(example):
     asked.putpalette([0, 0, 0, 10, 20, 30])
     answer = opened(example.ask(file_of(asked, "PNG", transparency=1)))
     assert answer.convert("RGBA").getpixel((0, 0)) == (245, 235, 225, 0)
+
+
+def test_each_colour_of_a_palette_may_be_clear_in_its_way(example):
+    asked = Image.frombytes("P", (256, 1), bytes(range(256)))
+    asked.putpalette(bytes(range(256)) * 3)
+    answer = opened(example.ask(file_of(asked, "PNG", transparency=bytes(range(256))), 256, 1))
+    alpha = answer.convert("RGBA").getchannel("A")
+    assert alpha.tobytes() == bytes(range(256))
 
 
 @pytest.mark.parametrize("kind", FILES)
