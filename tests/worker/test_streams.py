@@ -92,6 +92,13 @@ PROGRAM = """
             return forks()
         return globals()[command](arg)
 
+    def report(steps):
+        call = context()
+        for step in range(steps):
+            call.progress(step, steps)
+            yield step
+        call.progress(steps, steps)
+
     def forks():
         child = os.fork()
         yield "child" if not child else "parent"
@@ -241,6 +248,18 @@ def test_a_stream_that_was_cancelled_before_its_turn_does_not_run(code, start):
     assert isinstance(end(worker, second), Cancelled)
     assert worker.answer() == (plain, 5)
     assert worker.ask("said") == ["closed"]
+
+
+def test_what_it_says_of_how_far_it_is_comes_between_and_before_the_end(worker):
+    number = begin(worker, "report", 3)
+    told = []
+    while (got := worker.next_frame())[0] != FrameType.END:
+        kind, other, body = got
+        assert other == number
+        told.append(cbor2.loads(body)["done"] if kind == FrameType.PROGRESS else "chunk")
+    assert told[0] == 0
+    assert told[-1] == 3
+    assert told.count("chunk") == 3
 
 
 def test_what_arrives_during_a_stream_keeps_its_order(code, start):
