@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from nats.aio.client import Client
 
 from provider import connection
-from provider.doors.http.over_nats import OverNats
 from provider.doors.http.server import HttpServer
+from provider.doors.over_nats import OverNats
 from provider.errors import ExitCode
 from provider.telemetry import logs
 

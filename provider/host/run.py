@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
 
-    from provider.doors.http.in_host import InHost
     from provider.doors.http.options import HttpOptions
     from provider.doors.http.server import HttpServer
+    from provider.doors.in_host import InHost
     from provider.doors.wasmbus import WasmbusDoor
     from provider.host.contract import WorkerSetup
     from provider.lattice.membership import Membership
@@ -215,8 +215,8 @@ class _Host:
             )
         try:
             # Nobody else should wait for what it stands on, or need it.
-            from provider.doors.http.in_host import InHost
             from provider.doors.http.server import HttpServer
+            from provider.doors.in_host import InHost
         except ImportError as error:
             raise StartError(
                 f"the HTTP door needs more: pip install 'python-provider[http]' ({error})"

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from provider.doors.http.backend import HttpCall
-from provider.doors.http.in_host import InHost
+from provider.doors.backend import HttpCall
+from provider.doors.in_host import InHost
 from provider.errors import Cancelled
 from provider.host.path import MOST_GIVEN_UP
 from provider.wire.frames import Encoding

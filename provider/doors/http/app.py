@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from provider.doors.http.backend import Backend
+    from provider.doors.backend import Backend
     from provider.doors.http.exchange import Receive, Scope, Send
     from provider.doors.http.options import HttpOptions
 

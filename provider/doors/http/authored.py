@@ -18,8 +18,8 @@ from provider.wire import json_form
 from provider.wire.frames import Encoding
 
 if TYPE_CHECKING:
+    from provider.doors.backend import Backend
     from provider.doors.http.access import Access
-    from provider.doors.http.backend import Backend
     from provider.doors.http.calls import Calls
     from provider.doors.http.exchange import Exchange
 

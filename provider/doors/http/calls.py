@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
+from provider.doors.backend import HttpCall
 from provider.doors.http import bodies
-from provider.doors.http.backend import HttpCall
 from provider.doors.http.bodies import CBOR, EVENTS, JSON, LINES
 from provider.doors.http.events import stream
 from provider.doors.http.problems import MethodNotAllowed
@@ -21,8 +21,8 @@ from provider.wire.frames import Encoding
 from provider.wire.values import Values
 
 if TYPE_CHECKING:
+    from provider.doors.backend import Backend
     from provider.doors.http.access import Access
-    from provider.doors.http.backend import Backend
     from provider.doors.http.exchange import Exchange
     from provider.doors.http.options import HttpOptions
 

@@ -16,7 +16,7 @@ from provider.doors.http.problems import document
 from provider.errors import CallError
 
 if TYPE_CHECKING:
-    from provider.doors.http.backend import Backend, HttpCall
+    from provider.doors.backend import Backend, HttpCall
     from provider.doors.http.exchange import Exchange
     from provider.wire.values import Values
 

@@ -17,13 +17,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from provider import openapi
-from provider.doors.http.in_host import InHost
+from provider.doors.in_host import InHost
 from provider.telemetry import metrics as telemetry
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from provider.doors.http.backend import Backend, Health
+    from provider.doors.backend import Backend, Health
     from provider.doors.http.options import HttpOptions
 
 _HERE = Path(__file__).parent

@@ -23,7 +23,7 @@ from provider.errors import CallError, StartError, Unavailable
 from provider.telemetry import logs
 
 if TYPE_CHECKING:
-    from provider.doors.http.backend import Backend
+    from provider.doors.backend import Backend
     from provider.doors.http.options import HttpOptions
 
 TICK = 1.0

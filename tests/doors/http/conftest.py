@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from provider.doors.http.backend import Described, Health
+from provider.doors.backend import Described, Health
 from provider.doors.http.options import HttpOptions
 from provider.doors.http.server import HttpServer
 from provider.errors import HandlerError
@@ -59,6 +59,12 @@ class Echo:
                     self.made += 1
                     yield json.dumps("x" * 10_000).encode()
                     await asyncio.sleep(0)
+            while call.operation == "stubborn":
+                try:
+                    await asyncio.sleep(0.01)
+                except asyncio.CancelledError:
+                    self.cancelled.append("stubborn")
+                yield b"1"
             if call.operation == "fail":
                 raise HandlerError("no luck")
             for number in range(int(call.payload or b"0")):

@@ -9,8 +9,8 @@ import json
 import pytest
 
 from provider.client import connected
-from provider.doors.http.backend import HttpCall
-from provider.doors.http.over_nats import OverNats
+from provider.doors.backend import HttpCall
+from provider.doors.over_nats import OverNats
 from provider.errors import BadResult, CallTimeout, TooLarge, Unavailable
 from provider.wire.address import Address
 from provider.wire.frames import Encoding

@@ -1,4 +1,4 @@
-"""What the HTTP door needs of whoever runs the calls: the host it lives in, or a NATS network.
+"""What doors for other protocols need of whoever runs the calls: their host, or a NATS network.
 
 The rule of this file: it names what is asked and answers nothing. `in_host` and `over_nats` answer.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class HttpCall:
-    """One call that came over HTTP.
+    """One call that came through a door other than NATS, such as HTTP or gRPC.
 
     Attributes:
         operation: its name, 1..256 bytes of UTF-8.

@@ -1,4 +1,4 @@
-"""The HTTP door's backend anywhere on a NATS network: calls go to whatever provider listens.
+"""The backend of doors anywhere on a NATS network: calls go to whatever provider listens.
 
 The rule of this file: an argument in JSON travels by subject as it came, all else natively; either
 way the provider's own account of what went wrong is what callers are told. What is declared is
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import nats.errors
 
 from provider.client import NoProvider, Python, request_answer
-from provider.doors.http.backend import Described, Health
+from provider.doors.backend import Described, Health
 from provider.errors import BadResult, CallError, Unavailable
 from provider.streaming import streamed_answer
 from provider.telemetry import logs
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
 
-    from provider.doors.http.backend import HttpCall
+    from provider.doors.backend import HttpCall
     from provider.wire.address import Address
 
 LATER = 1.0

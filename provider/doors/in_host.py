@@ -1,4 +1,4 @@
-"""The HTTP door's backend inside a host: calls take the host's own path.
+"""The backend of doors inside a host: calls take the host's own path.
 
 The rule of this file: every call is submitted once and answered once, whatever became of who asked.
 A call whose client has gone is given up only if nobody has begun it.
@@ -10,7 +10,7 @@ import asyncio
 import collections
 from typing import TYPE_CHECKING, Any
 
-from provider.doors.http.backend import Described, Health
+from provider.doors.backend import Described, Health
 from provider.errors import Cancelled, Unavailable
 from provider.host.call import Call, StreamedCall
 from provider.wire.about import trace_of, write_about
@@ -19,7 +19,7 @@ from provider.wire.window import BYTES, CHUNKS
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from provider.doors.http.backend import HttpCall
+    from provider.doors.backend import HttpCall
     from provider.errors import CallError
     from provider.host.fleet import Fleet
     from provider.host.path import CallPath
