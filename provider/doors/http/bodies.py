@@ -136,28 +136,6 @@ def argument(
     return data, Encoding.JSON
 
 
-def members(data: bytes, content_type: bytes | None, values: Values) -> dict[str, Any] | None:
-    """The body as a map, for whoever joins it with more; None where there is none.
-
-    Args:
-        data: the body.
-        content_type: its header.
-        values: the limits.
-
-    Raises:
-        BadRequest: it cannot be read, or is no map.
-    """
-    if not data:
-        return None
-    read = form_read(content_type)
-    if read == FORM:
-        return form_members(data, content_type or b"", values)
-    value = values.decode(data) if read == CBOR else json_form.decode(data, values)
-    if not isinstance(value, dict):
-        raise BadRequest(f"the body is {type(value).__name__}; it must be a map of arguments")
-    return value
-
-
 def to_json(result: bytes, encoding: int, values: Values) -> bytes:
     """A result as JSON, however the worker wrote it."""
     if encoding in (Encoding.JSON, Encoding.JSON_ABSENT):

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from provider.doors.http.exchange import AT_ONCE
+from provider.doors.http.exchange import AT_ONCE, CYCLE
 from provider.doors.http.problems import head_too_large, raw_answer, too_slow
 from provider.errors import BadRequest, CallError, Cancelled
 
@@ -151,7 +151,6 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self.phase, self.since = Phase.READING, self.loop.time()
         self._in_head, self._head = True, 0
-        self.scope["extensions"] = {AT_ONCE: self.answer}  # type: ignore[dict-item]  # ours
 
     def on_url(self, url: bytes) -> None:
         """A part of the request line."""
@@ -180,6 +179,7 @@ class Connection(HttpToolsProtocol):
         except (httptools.HttpParserError, ValueError):
             self._open -= 1
             raise BadRequest("the request line names no path") from None
+        self.scope["extensions"] = {AT_ONCE: self.answer, CYCLE: self.cycle}  # type: ignore[dict-item]  # ours
         if self._draining:
             self.cycle.keep_alive = False
 

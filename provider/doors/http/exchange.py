@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = "provider.answer"
 """The extension of ASGI with which a whole answer is sent in one write, `Connection.answer`."""
+CYCLE = "provider.cycle"
+"""The extension of ASGI that knows whether the client has gone, uvicorn's cycle."""
 REQUEST_ID = b"x-request-id"
 MOST_ID = 128
 """Characters of a request id."""
@@ -70,6 +72,7 @@ class Exchange:
 
     __slots__ = (
         "_at_once",
+        "_cycle",
         "_numbers",
         "_receive",
         "_send",
@@ -90,6 +93,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._at_once: Callable[[int, Headers, bytes], bool] = scope["extensions"][AT_ONCE]
+        self._cycle: Any = scope["extensions"][CYCLE]
         self.options = options
         self._numbers = numbers
         self.method: str = scope["method"]
@@ -186,7 +190,14 @@ class Exchange:
         answers[status] = answers.get(status, 0) + 1
 
     async def part(self, data: bytes, *, last: bool = False) -> None:
-        """Send a part of the body; waits for a client who is slow."""
+        """Send a part of the body; waits for a client who is slow.
+
+        Raises:
+            Gone: the client has gone. His request was cancelled then, but that is lost where what
+                was waited for came at the same moment (`asyncio.wait_for` before Python 3.12).
+        """
+        if self._cycle.disconnected:
+            raise Gone
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
     async def fail(self, error: CallError) -> None:

@@ -82,6 +82,16 @@ async def test_who_leaves_ends_the_stream(door):
         await door.backend.left.wait()
 
 
+async def test_who_leaves_ends_a_stream_that_misses_it(door):
+    # As asyncio.wait_for does before Python 3.12, when what it waits for comes at that moment.
+    wire = await ask(door, "stubborn", b"", LINES)
+    await wire.reader.readuntil(b"\r\n\r\n")
+    await wire.close()
+    async with asyncio.timeout(PATIENCE):
+        await door.backend.left.wait()
+    assert door.backend.cancelled == ["stubborn"]
+
+
 async def test_who_reads_slowly_slows_the_function_down(door):
     wire = await ask(door, "endless", b"", LINES)
     await wire.reader.readuntil(b"\r\n\r\n")
