@@ -42,6 +42,18 @@ def with_options(item: str) -> float:
     return len(item) * 1.5
 
 
+@operation(http="GET /lines/{number}")
+def with_a_route(number: int) -> Line:
+    """Reached over HTTP."""
+    return Line("tea", number)
+
+
+@operation(http=["POST /raw", "* /raw/{rest:path}"], http_raw=True)
+def with_the_whole_request(request: dict[str, Any]) -> dict[str, Any]:
+    """Answers itself."""
+    return {"status": 200, "body": request["body"]}
+
+
 @operation(batch=32, wait=0.005)
 def batched(items: list[str]) -> list[int]:
     """Given many arguments at once."""
@@ -156,6 +168,7 @@ def mistakes(call: Context) -> None:
     call.operation = "other"  # type: ignore[misc]  # it is told, not asked
     call.argument  # type: ignore[attr-defined]  # noqa: B018  it has none
     operation(cache="long")  # type: ignore[call-overload]  # seconds
+    operation(http=5)  # type: ignore[call-overload]  # text, or several
     operation(every=5)  # type: ignore[call-overload]  # no such thing
     operation("price")  # type: ignore[call-overload]  # a name needs its keyword
     raise OperationError("no", 404)  # type: ignore[call-arg]  # which number is it?
