@@ -118,6 +118,20 @@ def test_the_readme_shows_what_happens(start_provider):
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_answers_come_from_memory_and_are_counted(start_provider):
+    served = start_provider(None, "--example", "language", "--http", "0")
+    url = served.events("ready")[-1]["http"]
+    for path in ("/", "/protobuf"):
+        for _ in range(3):
+            answer = curl(["curl", "--json", '{"title": "T", "body": "x"}', url + path], url)
+            assert json.loads(answer)["language"] == "en"
+    shown = curl(["curl", f"{url}/metrics"], url)
+    assert "\nprovider_cache_hits_total 4.0\n" in shown
+    assert '\nprovider_calls_total{operation="predict",outcome="ok"} 3.0\n' in shown
+    assert served.call("language.predict", {"title": "T", "body": "x"})["language"] == "en"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_a_mounted_handler_follows_its_edits(start_provider, tmp_path):
     shutil.copytree(FOLDER, tmp_path / "language", ignore=shutil.ignore_patterns("__pycache__"))
     program, handler = (
