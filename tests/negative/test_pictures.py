@@ -237,6 +237,13 @@ def test_a_colour_that_is_clear_becomes_clear_pixels(example):
     assert answer.convert("RGBA").getpixel((0, 0)) == (245, 235, 225, 0)
 
 
+@pytest.mark.parametrize("clear", [0, 255])
+def test_the_darkest_and_the_lightest_grey_may_be_clear(example, clear):
+    asked = Image.new("L", (4, 3), clear)
+    answer = opened(example.ask(file_of(asked, "PNG", transparency=clear)))
+    assert (answer.mode, answer.getpixel((0, 0))[1]) == ("LA", 0)
+
+
 def test_each_colour_of_a_palette_may_be_clear_in_its_way(example):
     asked = Image.frombytes("P", (256, 1), bytes(range(256)))
     asked.putpalette(bytes(range(256)) * 3)
