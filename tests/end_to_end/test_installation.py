@@ -50,6 +50,15 @@ def installed(wheel, tmp_path_factory):
     return folder / "bin"
 
 
+def files(folder):
+    """All files of a folder that are not made by running them, by their paths in the project."""
+    return {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
 def test_the_wheel_holds_the_package_its_example_and_its_licence(wheel):
     assert wheel.name.startswith("python_provider-")
     assert wheel.name.endswith("-py3-none-any.whl")
@@ -61,17 +70,11 @@ def test_the_wheel_holds_the_package_its_example_and_its_licence(wheel):
         entries = content.read(commands).decode()
         assert "provider = provider.cli:main" in entries
         assert "[pytest11]\nprovider = provider.testing.plugin" in entries
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "provider").rglob("*.py")}
-    examples = {
-        f"provider/{path.relative_to(ROOT)}"
-        for path in (ROOT / "dispatch_examples").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
+    sources = files("provider")
+    examples = {f"provider/{name}" for name in files("dispatch_examples")}
     assert "provider/dispatch_examples/factorial/dispatch.py" in examples
-    templates = {str(path.relative_to(ROOT)) for path in ROOT.glob("provider/templates/*/*")}
-    assert "provider/templates/common/env.template" in templates
-    ours = {name for name in names if ".dist-info/" not in name}
-    assert ours == sources | examples | templates | {"provider/py.typed"}
+    assert {"provider/py.typed", "provider/templates/common/env.template"} <= sources
+    assert {name for name in names if ".dist-info/" not in name} == sources | examples
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert told["Name"] == "python-provider"
     assert told["Requires-Python"] == ">=3.11"
