@@ -11,7 +11,7 @@ import dataclasses
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,11 +40,13 @@ from provider.errors import ExitCode, StartError
 from provider.settings import Settings, rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from provider.host.contract import WorkerSetup
     from provider.host.run import Ready
     from provider.lattice.joining import Joining
+
+    Beside = Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]]
 
 EVERYTHING = (CODE, NATS, ADDRESS, LATTICE, CALLS, HTTP, LIMITS, WORKER, RELOAD, LOGS)
 
@@ -93,15 +95,17 @@ def run(
             _say_who_launched_us(joining)
             lattice.check_program(settings, program or example)
             options = lattice.nats_options(options, settings, joining)
-        with _worker_setup(settings, program, example) as setup:
+        with _worker_setup(settings, program, example) as (setup, beside):
             code = run_loop(
-                serve(
-                    settings,
-                    setup,
-                    options,
-                    announce=_announce,
-                    membership=lattice.membership(settings, joining),
-                    http=http_options(settings),
+                beside(
+                    serve(
+                        settings,
+                        setup,
+                        options,
+                        announce=_announce,
+                        membership=lattice.membership(settings, joining),
+                        http=http_options(settings),
+                    )
                 )
             )
     except StartError as error:
@@ -131,8 +135,10 @@ def check(
     from provider.wire.servable import NOT_LOADED
 
     configure_logs(settings, level="warning")
+    # Whoever checks is told what handlers raise.
+    told = settings.model_copy(update={"tracebacks": True})
     try:
-        with _worker_setup(settings, program, None) as setup:
+        with _worker_setup(told, program, None) as (setup, _):
             loaded = run_loop(rehearse(setup, settings.start_timeout))
     except StartError as error:
         fail(str(error), ExitCode.FAILED)
@@ -182,8 +188,8 @@ def config(
 @contextlib.contextmanager
 def _worker_setup(
     settings: Settings, program: str | None, example: str | None
-) -> Iterator[WorkerSetup]:
-    """What the worker loads, for as long as it may load it."""
+) -> Iterator[tuple[WorkerSetup, Beside]]:
+    """What the worker loads for as long as it may load it, and what is done beside its work."""
     from provider import examples
     from provider.host import contract
     from provider.wire.values import Limits
@@ -194,10 +200,11 @@ def _worker_setup(
         program = str(examples.find(example))
     with contextlib.ExitStack() as stack:
         title = ""
+        beside: Beside = _nothing_beside
         if settings.models is not None:
             if program or settings.python_dispatch or settings.python_main:
                 fail("give a program or --models, not both", ExitCode.USAGE)
-            program, title = stack.enter_context(_servables(settings, settings.models))
+            program, title, beside = stack.enter_context(_servables(settings, settings.models))
         setup = contract.resolve(
             venv=settings.venv_path,
             main=None if example else settings.python_main,
@@ -211,21 +218,31 @@ def _worker_setup(
             ),
             concurrency=settings.concurrency,
         )
-        yield dataclasses.replace(setup, title=title)
+        yield dataclasses.replace(setup, title=title), beside
+
+
+def _nothing_beside(work: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+    return work
 
 
 @contextlib.contextmanager
-def _servables(settings: Settings, models: Path) -> Iterator[tuple[str, str]]:
-    """The program that serves a config, and what to call it."""
+def _servables(settings: Settings, models: Path) -> Iterator[tuple[str, str, Beside]]:
+    """The program that serves a config, what to call it, and what follows the config meanwhile."""
     from provider.servables import plan, program
+    from provider.servables.follow import Follower
     from provider.telemetry import logs
 
-    read = plan.read(models)
-    log = logs.get_logger(component="host")
-    for note in read.notes:
+    log = logs.get_logger(component="servables")
+
+    def say(note: str) -> None:
         log.warning("servables_note", note=note)
+
+    read = plan.read(models)
+    for note in read.notes:
+        say(note)
     with program.written(read, tracebacks=settings.tracebacks) as path:
-        yield path, read.path
+        follower = Follower(read, path, tracebacks=settings.tracebacks, say=say)
+        yield path, read.path, follower.beside if settings.reload else _nothing_beside
 
 
 def _say_who_launched_us(joining: Joining) -> None:

@@ -90,6 +90,8 @@ class Folders:
         """Files a failed replacement read, and what they looked like."""
         self.programs: list[str] = []
         """Files beside the program that are looked at before each call, as it is."""
+        self.missing: dict[str, str] = {}
+        """Files that are waited for, by the names of the modules they would be."""
 
     def install(self) -> None:
         """Start answering imports. The folders also close `sys.path`, for child processes."""
@@ -170,6 +172,7 @@ class Folders:
                 names.add(name)
             else:
                 unfinished.add(name)
+        names.update(name for name, path in self.missing.items() if os.path.exists(path))
         return names, unfinished
 
     def importers(self, names: set[str]) -> set[str]:

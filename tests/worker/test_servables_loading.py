@@ -27,6 +27,8 @@ from tests.servables.making import (
     tensor,
 )
 
+PLAIN = graph(node("model.py"))
+
 
 class TestLoading:
     def test_what_initialize_is_given(self, serve_graphs, tmp_path):
@@ -300,6 +302,24 @@ class TestReload:
         save(tmp_path / "m" / "model.py", UPPER)
         self.reload(served)
         assert served.call("m", asked(INPUT))["outputs"][0]["data"] == b"HELLO"
+
+    def test_a_file_that_was_missing_is_waited_for(self, serve_graphs, tmp_path):
+        served = serve_graphs({"other/model.py": UPPER}, m=PLAIN, other=PLAIN)
+        model = tmp_path / "m" / "model.py"
+        with pytest.raises(Unavailable, match="does not exist"):
+            served.call("m", asked(INPUT))
+        assert str(model) in self.reload(served).programs
+        save(model, DOUBLE)
+        assert self.reload(served).modules
+        assert served.call("m", asked(INPUT))["outputs"][0]["data"] == b"hellohello"
+        assert not self.reload(served).modules
+
+    def test_handlers_are_looked_at_after_a_reload_as_before(self, serve_graphs, tmp_path):
+        files = {"m/model.py": UPPER, "other/model.py": UPPER}
+        served = serve_graphs(files, m=PLAIN, other=PLAIN)
+        save(tmp_path / "m" / "model.py", DOUBLE)
+        programs = self.reload(served).programs[1:]
+        assert programs == [str(tmp_path / name) for name in files]
 
     def test_all_of_it_when_that_is_asked_for(self, serve_graphs, capfd):
         said = UPPER + '\n        def finalize(self):\n            print("gone", flush=True)\n'

@@ -146,6 +146,7 @@ def load(plan: dict[str, Any], folders: Folders) -> Node:
     """
     path: str = plan["handler"]
     if not os.path.isfile(path):
+        folders.missing[module_name(path)] = path
         raise NotLoaded("PYTHON_NODE_FILE_DOES_NOT_EXIST", f"{path} does not exist")
     module = _guard(lambda: _module(path, folders), f"{path}: importing it raised")
     cls = _guard(lambda: getattr(module, CLASS, None), f"{path}: looking for {CLASS} raised")
@@ -178,8 +179,6 @@ def _module(path: str, folders: Folders) -> ModuleType:
     if folder not in folders.roots:
         folders.roots.append(folder)
         sys.path.append(folder)  # for child processes
-    if path not in folders.programs:
-        folders.programs.append(path)
     name = module_name(path)
     if name in sys.modules:
         return sys.modules[name]

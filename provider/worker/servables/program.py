@@ -63,7 +63,9 @@ class Servables:
         # The name under which handlers know it; nothing else has it, or should.
         sys.modules["pyovms"] = pyovms
         self._folders = _folders_of(module)
-        self._folders.programs.clear()
+        nodes = [node for graph in plan["graphs"] for node in graph["nodes"]]
+        self._folders.programs = list(dict.fromkeys(node["handler"] for node in nodes))
+        self._folders.missing = {}
         self.all = [Servable(each, tells=plan["tracebacks"]) for each in plan["graphs"]]
 
     def names(self) -> dict[str, Any]:
@@ -90,6 +92,7 @@ class Servables:
                     continue
                 each.load(self._folders)
                 each.check_against(old)
+                each.complain()
         except BaseException:
             for each in self.all:
                 each.unload()
@@ -103,6 +106,7 @@ class Servables:
         for each in self.all:
             if not each.settled:
                 each.load(self._folders)
+                each.complain()
 
     @dispatch.shutdown
     def shutdown(self) -> None:
@@ -141,7 +145,7 @@ class Servable:
         )
 
     def load(self, folders: Folders) -> None:
-        """Make the graph; where that fails, the log says why, and so does the operation."""
+        """Make the graph; where that fails, the operation says why."""
         self.settled = True
         if self._status:
             self._fail(self._status, self.plan["reason"], self.plan["reason"])
@@ -156,9 +160,13 @@ class Servable:
     def _fail(self, status: str, problem: str, told: str) -> None:
         self.problem = f"{status}: {problem}"
         self._told = f"{status}: {told}"
-        trace = traced(self.cause) if self.cause is not None else ""
-        sys.stderr.write(f"servable {self.name} is not loaded: {self.problem}\n{trace}")
         self._describe()
+
+    def complain(self) -> None:
+        """Write to the log why there is no graph, if there is none."""
+        if self.problem:
+            trace = traced(self.cause) if self.cause is not None else ""
+            sys.stderr.write(f"servable {self.name} is not loaded: {self.problem}\n{trace}")
 
     def check_against(self, old: Servable | None) -> None:
         """Refuse to take the place of one that serves without being loaded.
