@@ -323,6 +323,12 @@ def test_what_is_no_picture_is_refused_with_the_reason(example, name):
     assert "this is no " in message
 
 
+@pytest.mark.parametrize("data", [b"", b"GIF89a", b"RIFF\0\0\0\0AVI ", b"RAFF\0\0\0\0WEBP"])
+def test_what_begins_like_nothing_we_know_is_not_tried(example, data):
+    code, message = example.refused(data + bytes(30))
+    assert (code, "this is no PNG, JPEG or WebP file, and no pickle" in message) == (422, True)
+
+
 def test_a_side_may_be_too_long_for_a_format(example):
     asked = file_of(picture("RGB", (40, 30)), "WEBP")
     code, message = example.refused(asked, 16_384, 1)
