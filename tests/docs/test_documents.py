@@ -36,6 +36,7 @@ CLUSTER = KeyPair.from_raw(Kind.CLUSTER, b"\1" * 32)
 TRIED_ELSEWHERE = {
     ROOT / "docs" / "dispatch.md",
     ROOT / "docs" / "http.md",
+    ROOT / "docs" / "models.md",
     *(
         ROOT / "dispatch_examples" / name / "README.md"
         for name in ("operations", "language", "classifier", "tasks", "negative")
