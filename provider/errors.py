@@ -78,6 +78,24 @@ KINDS: dict[str, Meaning] = {
 }
 """The code table. Its documentation (docs/protocol.md) is checked against it by a test."""
 
+CHOSEN_GRPC: dict[int, str] = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    412: "FAILED_PRECONDITION",
+    413: "RESOURCE_EXHAUSTED",
+    416: "OUT_OF_RANGE",
+    422: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""The gRPC status of a code that a dispatch author chose; others are as `handler_error` is."""
+
 ERROR_CODES = range(400, 600)
 """Codes an error may have: what HTTP calls errors."""
 
@@ -140,6 +158,13 @@ class CallError(ProviderError):
     def fault(self) -> Fault:
         """Who has to act."""
         return self.meaning.fault
+
+    @property
+    def grpc(self) -> str:
+        """Name of the gRPC status: that of the kind, or of the code its author chose."""
+        if self.kind == CallError.kind:
+            return CHOSEN_GRPC.get(self.code, self.meaning.grpc)
+        return self.meaning.grpc
 
     def as_map(self) -> dict[str, Any]:
         """The `error` member of an answer: kind, code, message and what else is known."""

@@ -1,0 +1,1 @@
+"""Calls over gRPC: services of the user's own, health and reflection."""
