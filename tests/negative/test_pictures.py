@@ -323,6 +323,20 @@ def test_what_is_no_picture_is_refused_with_the_reason(example, name):
     assert "this is no " in message
 
 
+@pytest.mark.parametrize("size", [(1, 16383), (16383, 1), (8193, 3), (40, 30)])
+def test_the_size_a_webp_claims_is_the_one_it_has(example, size):
+    webp_size = example.dispatch.module.encoded.webp_size
+    made = Image.new("RGB", size, (9, 9, 9))
+    files = {
+        b"VP8 ": file_of(made, "WEBP"),
+        b"VP8L": file_of(made, "WEBP", lossless=True),
+        b"VP8X": file_of(made, "WEBP", icc_profile=b"x"),
+    }
+    for chunk_name, data in files.items():
+        assert data[12:16] == chunk_name
+        assert webp_size(data) == size
+
+
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"RIFF\0\0\0\0AVI ", b"RAFF\0\0\0\0WEBP"])
 def test_what_begins_like_nothing_we_know_is_not_tried(example, data):
     code, message = example.refused(data + bytes(30))
