@@ -6,6 +6,7 @@ only to be written in another form. JSON is that of docs/protocol.md, in both di
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import python_multipart
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 JSON, CBOR = b"application/json", b"application/cbor"
 EVENTS, LINES = b"text/event-stream", b"application/x-ndjson"
 FORM = b"multipart/form-data"
+
+# It writes a line for each form that is wrong; whoever sent it is told, which is enough.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 MOST_PARTS = 1000
 """Parts a form may have."""
