@@ -46,6 +46,8 @@ MOMENT = 2.0
 PATIENCE = 15.0
 """Seconds somebody who asks for schemas waits for a worker that runs a call."""
 
+_OF_NATS = ("provider-", "nats-")
+"""How headers begin that mean something to a provider or a NATS server, whoever sends them."""
 _JSON = frozenset({int(Encoding.JSON), int(Encoding.JSON_ABSENT)})
 _log = logs.get_logger(component="gateway")
 
@@ -224,7 +226,11 @@ class OverNats:
             raise Unavailable("NATS is not connected", retry_after_ms=1000)
 
     def _headers(self, call: HttpCall, seconds: float) -> dict[str, str]:
-        headers = {name: value.strip() for name, value in call.headers.items() if value.strip()}
+        headers = {
+            name: value.strip()
+            for name, value in call.headers.items()
+            if value.strip() and not name.startswith(_OF_NATS)
+        }
         headers.pop("content-type", None)
         headers["Provider-Request-Id"] = call.id
         milliseconds = _milliseconds(seconds)

@@ -50,7 +50,9 @@ async def answering(nats, backend, operation: str, data: bytes, headers=None) ->
 
 async def test_json_travels_by_subject_as_it_came(nats, backend):
     asked = await answering(nats, backend, "echo", b" 2")
-    call = HttpCall("echo", b" 1", Encoding.JSON, 1.5, "an-id", {"x-mine": "yes", "x-none": " "})
+    ours = {"provider-stream": "true", "provider-request-id": "x", "nats-rollup": "all"}
+    headers = {"x-mine": "yes", "x-none": " ", "content-type": "text/plain", **ours}
+    call = HttpCall("echo", b" 1", Encoding.JSON, 1.5, "an-id", headers)
     assert await backend.call(call) == b" 2"
     (message,) = asked
     assert message.data == b" 1"
