@@ -107,7 +107,7 @@ def check_program(settings: Settings, program: str | None) -> None:
     Raises:
         StartError: it has not.
     """
-    if not (program or settings.python_dispatch or settings.python_main):
+    if not (program or settings.python_dispatch or settings.python_main or settings.models):
         raise StartError(
             "PYTHON_DISPATCH is not set: name the file that contains handle(command, arg) in the "
             "configuration given to the host with the provider (config_json), as in\n"

@@ -64,7 +64,7 @@ class Stream:
 
     def as_map(self) -> dict[str, Any]:
         """As it travels to the worker."""
-        return {"tag": self.tag, "name": self.name}
+        return {"tag": self.tag, "index": self.index, "name": self.name}
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ def test_the_graph_of_the_quickstart():
         {
             "name": "pythonNode",
             "handler": "/models/python_model/model.py",
-            "inputs": [{"tag": "INPUT", "name": "text"}],
-            "outputs": [{"tag": "OUTPUT", "name": "uppercase"}],
+            "inputs": [{"tag": "INPUT", "index": 0, "name": "text"}],
+            "outputs": [{"tag": "OUTPUT", "index": 0, "name": "uppercase"}],
             "immediate": False,
         }
     ]

@@ -84,12 +84,13 @@ class TestResults:
 
     def test_inputs_come_in_the_order_of_their_tags(self, serve_graphs):
         text = graph(
-            node("model.py", inputs=("C:third", "A:first", "B:second")),
-            inputs=("third", "second", "first"),
+            node("model.py", inputs=("C:third", "B:1:second", "A:zeroth", "B:0:first")),
+            inputs=("third", "second", "first", "zeroth"),
         )
-        inputs = [tensor(name, floats(n)) for n, name in enumerate(("second", "third", "first"))]
+        names = ("second", "third", "first", "zeroth")
+        inputs = [tensor(name, floats(n)) for n, name in enumerate(names)]
         (output,) = serve_graphs(CONCATENATE, text).call("m", asked(*inputs))["outputs"]
-        assert array(output).tolist() == [2, 0, 1]
+        assert array(output).tolist() == [3, 2, 0, 1]
 
     @pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"])
     def test_two_are_added_and_keep_their_type(self, serve_graphs, dtype):

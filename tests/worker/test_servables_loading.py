@@ -273,7 +273,8 @@ class TestReload:
             m=graph(node("model.py")),
         )
         there = tmp_path / "m" / "pythonNode.there"
-        save(tmp_path / "a" / "model.py", DOUBLE)
+        there_too = tmp_path / "a" / "pythonNode.there"
+        save(tmp_path / "a" / "model.py", TestFinalize.HANDLER)
         save(
             tmp_path / "m" / "model.py",
             "class OvmsPythonModel:\n  def initialize(self, kwargs): raise ValueError('boom')\n"
@@ -287,6 +288,9 @@ class TestReload:
         assert served.call("m", asked(INPUT))["outputs"][0]["data"] == b"hello"
         assert served.call("a", asked(INPUT))["outputs"][0]["data"] == b"HELLO"
         assert there.exists()
+        # What was made for nothing is gone again.
+        assert not there_too.exists()
+        save(tmp_path / "a" / "model.py", DOUBLE)
         save(tmp_path / "m" / "model.py", DOUBLE)
         self.reload(served)
         for name in "am":

@@ -61,7 +61,7 @@ class Node:
         self.immediate: bool = plan["immediate"]
         self.inputs = [
             stream["name"]
-            for stream in sorted(plan["inputs"], key=lambda stream: str(stream["tag"]))
+            for stream in sorted(plan["inputs"], key=_place)
             if stream["tag"] != LOOPBACK
         ]
         """In the order in which the handler is given them."""
@@ -209,6 +209,10 @@ def _guard(action: Any, what: str) -> Any:
     except BaseException as error:
         status = "PYTHON_NODE_FILE_STATE_INITIALIZATION_FAILED"
         raise NotLoaded(status, what, described(error)) from error
+
+
+def _place(stream: dict[str, Any]) -> tuple[str, int]:
+    return stream["tag"], stream["index"]
 
 
 def _misfit(plain: str) -> NotLoaded:

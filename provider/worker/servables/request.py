@@ -148,9 +148,14 @@ def answer(outputs: Sequence[Tensor], time_of_them: int) -> dict[str, Any]:
                 "name": tensor.name,
                 "datatype": tensor.datatype,
                 "shape": list(tensor.shape),
-                "data": bytes(tensor),
+                "data": _bytes(tensor),
             }
             for tensor in outputs
         ],
         "parameters": {TIMESTAMP: time_of_them},
     }
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    owner = tensor.ref_obj
+    return owner if type(owner) is bytes else bytes(tensor)
