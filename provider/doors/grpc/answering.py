@@ -116,6 +116,15 @@ class Answering:
 
         return grpc.stream_stream_rpc_method_handler(answer)
 
+    def refusing(self, error: CallError) -> Any:
+        """The handler of a method that is there and cannot be called, whatever is sent."""
+
+        async def answer(_messages: AsyncIterator[bytes], context: Any) -> None:
+            async with self._request(context, statuses.status_of, counted=False):
+                raise error
+
+        return grpc.stream_stream_rpc_method_handler(answer)
+
     @contextlib.asynccontextmanager
     async def _request(
         self, context: Any, status_of: StatusOf, *, counted: bool
