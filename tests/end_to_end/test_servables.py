@@ -189,11 +189,13 @@ def test_saves(start_provider, tmp_path):
     assert told() == b"HELLO"
     # The graph.
     config.write_text(kept)
-    save(config.parent / "m" / "twice.py", DOUBLE)
+    last = '\n        def finalize(self):\n            print("the last one goes")\n'
+    save(config.parent / "m" / "twice.py", DOUBLE + last)
     save(config.parent / "m" / "graph.pbtxt", graph(node("twice.py")))
     provider.wait_for("reloaded", 4)
     assert told() == b"hellohello"
     assert provider.stop() == 0
+    assert provider.events("printed", text="the last one goes")
 
 
 def test_callers_are_told_what_handlers_raise_when_that_is_enabled(start_provider, tmp_path):

@@ -298,6 +298,8 @@ def test_a_provider_with_nothing_to_serve_names_config_json():
     check_program(settled(config_json=None, link_definitions=()), "program.py")
     check_program(settled(config_json=None), None)
     check_program(settled(link_definitions=()), None)
+    models = {"PROVIDER_MODELS": "models/config.json"}
+    check_program(settled(models, config_json=None, link_definitions=()), None)
 
 
 def test_strict_without_a_key_that_may_sign_would_answer_nobody():

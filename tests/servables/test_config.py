@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from provider.errors import StartError
 from provider.servables import config, plan
 from tests.servables.making import UPPER, folder, graph, node, save
+
+KEYS = st.sampled_from(sorted(config._KEYS | config._ENTRY | {"config"}))
 
 
 def written(root, told):
@@ -141,6 +146,21 @@ def test_what_is_wrong_is_named(tmp_path, told, says):
     with pytest.raises(StartError, match=says) as caught:
         config.read(path)
     assert str(caught.value).startswith(str(path))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(KEYS, JSON) | JSON)
+def test_any_json_is_a_config_or_none(tmp_path_factory, told):
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    path.write_text(json.dumps(told))
+    with contextlib.suppress(StartError):
+        plan.read(path)
 
 
 def test_files_that_cannot_be_read(tmp_path):

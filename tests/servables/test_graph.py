@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from provider.servables import graph as graphs
 from provider.servables.graph import GraphError
@@ -205,6 +208,24 @@ def test_a_loop_that_is_none(old, new):
     with pytest.raises(GraphError) as caught:
         read(graph(node("model.py", more=LOOPING.replace(old, new, 1))))
     assert caught.value.status == NOT_INITIALIZED
+
+
+@given(st.text() | st.text(alphabet=st.sampled_from(sorted({*QUICKSTART, *LOOPING}))))
+def test_any_text_is_a_graph_or_none(text):
+    with contextlib.suppress(GraphError):
+        read(text)
+
+
+@given(st.data())
+def test_any_edit_of_a_graph_is_a_graph_or_none(data):
+    text = data.draw(st.sampled_from([QUICKSTART, graph(node("model.py", more=LOOPING))]))
+    begin, end = sorted(data.draw(st.integers(0, len(text))) for _ in "12")
+    with contextlib.suppress(GraphError):
+        read(
+            text[:begin]
+            + data.draw(st.sampled_from(["", "x", '"', "}", "{", "[", ":"]))
+            + text[end:]
+        )
 
 
 def test_only_a_loop_goes_back():
