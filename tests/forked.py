@@ -25,7 +25,10 @@ import tempfile
 import threading
 from typing import IO, NoReturn
 
-IMPORTED = ("provider.cli", "provider.client", "provider.host.run", "provider.wasmbus_client")
+IMPORTED = (
+    *("provider.cli", "provider.client", "provider.host.run", "provider.wasmbus_client"),
+    *("provider.gateway", "provider.doors.http.server"),
+)
 """What commands import sooner or later."""
 LONGEST = 1 << 20
 """Bytes of a request; its arguments and environment."""
