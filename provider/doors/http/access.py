@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from provider.doors.http.exchange import Exchange
     from provider.doors.http.options import HttpOptions
 
-OPEN = b"/health/"
+OPEN = (b"/health/", b"/v2/health/")
 """What everybody may ask, so that probes need no secret."""
 DOCS = b"/docs"
 """A page that has no secrets, and asks whoever reads it for those it needs."""

@@ -2,7 +2,8 @@
 
 The rule of this file: it knows paths, and no answer but errors. Calls are answered by `calls`, the
 paths of the house (what can be called, how it is, how it goes) by `pages`, and all others by the
-routes authors declare. Whatever happens, the answer is JSON and there is one.
+routes authors declare, or else as the KServe protocol has it. Whatever happens, the answer is JSON
+and there is one.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
     from provider.doors.backend import Backend
     from provider.doors.http.exchange import Receive, Scope, Send
     from provider.doors.http.options import HttpOptions
+    from provider.doors.kserve.rest import Rest
 
+KSERVE = (b"/v2", b"/v1/config")
+"""How the paths of the KServe protocol begin; routes of authors come before it."""
 EXCHANGE = "provider.exchange"
 """Where in the scope pages find theirs."""
 
@@ -52,6 +56,8 @@ class Door:
         self._access = Access(options)
         self._calls = Calls(backend, options, self._access)
         self._authored = Authored(backend, self._calls, self._access)
+        self._backend = backend
+        self._kserve: Rest | None = None
         self.numbers = Numbers()
         """How requests went."""
         self._pages = _pages(backend, self.numbers)
@@ -100,10 +106,22 @@ class Door:
 
     async def _answer_otherwise(self, exchange: Exchange, receive: Receive) -> None:
         if exchange.scope["path"] not in self._paths:
+            if exchange.raw_path.startswith(KSERVE) and await self._answer_model(exchange):
+                return
             await self._authored.answer(exchange)
             return
         exchange.scope[EXCHANGE] = exchange
         await self._pages(exchange.scope, receive, exchange.pass_on)
+
+    async def _answer_model(self, exchange: Exchange) -> bool:
+        if await self._authored.has(exchange):
+            return False
+        if self._kserve is None:
+            # Not before it is asked for.
+            from provider.doors.kserve.rest import Rest
+
+            self._kserve = Rest(self._backend, self._calls)
+        return await self._kserve.answer(exchange)
 
 
 def _pages(backend: Backend, numbers: Numbers) -> Starlette:

@@ -68,6 +68,12 @@ class Authored:
         else:
             raise MethodNotAllowed("this path does not take that method", match)
 
+    async def has(self, exchange: Exchange) -> bool:
+        """Whether the path is that of a route."""
+        if self._backend.outdated:
+            await self._backend.refresh()
+        return self._match(exchange) is not None
+
     def _match(self, exchange: Exchange) -> Match | tuple[str, ...] | None:
         described = self._backend.described()
         if described.generation != self._generation:

@@ -1,0 +1,1 @@
+"""KServe's second protocol of inference: its messages, and tensors on their way in and out."""
