@@ -38,7 +38,6 @@ THROUGH = {
     "I": "I;16",
     "I;16B": "I",
     "I;16L": "I",
-    "I;16N": "I",
 }
 """By mode, the one in which the negative is taken."""
 

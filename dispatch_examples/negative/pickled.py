@@ -38,6 +38,8 @@ BITS = {
 }
 """By mode, how many bits a pixel has; a row ends with a whole byte."""
 WITH_PALETTE = ("P", "PA")
+SAME_AS = {"I;16N": "I;16"}
+"""Modes that Pillow does not always work with, and those with the same bytes."""
 
 OPERATIONS = {each.code: (each.name, each.arg) for each in pickletools.opcodes}
 """By their codes, the names of all there are and what reads their argument."""
@@ -287,7 +289,7 @@ def picture_of(state):
             f"the picture has {len(pixels)} bytes of pixels; "
             f"{size[0]} by {size[1]} of the mode {mode} are {expected}"
         )
-    image = Image.frombytes(mode, size, pixels)
+    image = Image.frombytes(SAME_AS.get(mode, mode), size, pixels)
     if mode in WITH_PALETTE:
         set_palette(image, palette)
     elif palette is not None:

@@ -27,6 +27,8 @@ MODES = (
     *("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"),
     *("LAB", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"),
 )
+ANSWERED_AS = {"I;16N": "I;16"}
+"""The modes of answers that are others than those of the questions."""
 PAGE = resource.getpagesize()
 
 
