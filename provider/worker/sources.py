@@ -138,7 +138,8 @@ class Folders:
         """Files at the top of the folders that a library of the same name hides.
 
         Args:
-            program: a file that is not hidden, because it is loaded by its path.
+            program: a file that is not hidden, because it is loaded by its path; as are those of
+                `programs`.
         """
         names = []
         for root in self.roots:
@@ -146,7 +147,8 @@ class Folders:
                 stem, extension = os.path.splitext(name)
                 path = os.path.join(root, name)
                 is_module = extension == ".py" or os.path.isfile(os.path.join(path, "__init__.py"))
-                if stem in RESERVED and is_module and path != program:
+                known = path == program or path in self.programs
+                if stem in RESERVED and is_module and not known:
                     names.append(path)
         return names
 

@@ -92,6 +92,21 @@ class TestLoading:
         served = serve_graphs(files)
         assert served.call("m", asked(INPUT))["outputs"][0]["data"] == b"hello there"
 
+    def test_who_is_given_the_helper_of_another_is_warned(self, serve_graphs, tmp_path, capfd):
+        handler = UPPER.replace("class", "import shared_helper\n\n    class", 1)
+        files = {f"{name}/model.py": handler for name in "ab"}
+        files |= {f"{name}/shared_helper.py": "" for name in "ab"}
+        serve_graphs(files, a=PLAIN, b=PLAIN)
+        assert capfd.readouterr().err == (
+            f"{tmp_path}/b/shared_helper.py is not imported: another handler imported "
+            f"{tmp_path}/a/shared_helper.py under that name; rename one of them\n"
+        )
+
+    def test_a_handler_may_have_the_name_of_a_library(self, serve_graphs):
+        served = serve_graphs({"m/random.py": UPPER}, graph(node("random.py")))
+        assert served.call("m", asked(INPUT))["outputs"][0]["data"] == b"HELLO"
+        assert served._program.folders.hidden() == []
+
     @pytest.mark.parametrize(
         ("handler", "status", "says", "not_told"),
         [
@@ -150,6 +165,13 @@ class TestLoading:
         docs = {each["name"]: each["doc"] for each in described(served)}
         assert docs["m"].startswith(f"{NOT_LOADED}{status}")
         assert docs["good"] == "Servable: inputs input; outputs output"
+
+    def test_half_a_module_is_none(self, serve_graphs):
+        text = UPPER + "\n    raise ValueError"
+        served = serve_graphs(text, m=PLAIN, again=graph(node("../m/model.py")))
+        for name in ("m", "again"):
+            with pytest.raises(Unavailable, match="importing it raised"):
+                served.call(name, asked(INPUT))
 
     def test_callers_are_told_why_when_that_is_enabled(self, serve_graphs):
         served = serve_graphs("raise ValueError('secret')", tracebacks=True)

@@ -191,7 +191,19 @@ def _module(path: str, folders: Folders) -> ModuleType:
     except BaseException:  # sys.exit too: half a module must not stay
         sys.modules.pop(name, None)
         raise
+    _warn_of_others(name, folder, folders)
     return module
+
+
+def _warn_of_others(name: str, folder: str, folders: Folders) -> None:
+    """Say so when a handler imports a name and has a file of it beside it that it is not given."""
+    for other in folders.imported_by(name):
+        path, own = folders.tracked[other].path, os.path.join(folder, f"{other}.py")
+        if path != own and os.path.isfile(own):
+            sys.stderr.write(
+                f"{own} is not imported: another handler imported {path} under that name; rename "
+                "one of them\n"
+            )
 
 
 def module_name(path: str) -> str:
