@@ -1,7 +1,7 @@
-"""The life of a gateway on one screen: HTTP on one side, a provider somewhere on NATS on the other.
+"""The life of a gateway on one screen: HTTP or gRPC on one side, a provider on NATS on the other.
 
 The rule of this file: it puts the parts together and decides when each begins and ends. What is
-answered is the HTTP door's business, as in a host; a gateway loads no code and keeps no call.
+answered is the business of its doors, as in a host; a gateway loads no code and keeps no call.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nats.aio.client import Client
 
 from provider import connection
-from provider.doors.http.server import HttpServer
+from provider.doors.front import Front
 from provider.doors.over_nats import OverNats
 from provider.errors import ExitCode
 from provider.telemetry import logs
@@ -23,42 +23,48 @@ from provider.telemetry import logs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from provider.doors.grpc.options import GrpcOptions
     from provider.doors.http.options import HttpOptions
     from provider.wire.address import Address
+    from provider.wire.values import Limits
 
 _log = logs.get_logger(component="gateway")
 
 
 async def run(
-    http: HttpOptions,
+    http: HttpOptions | None,
+    grpc: GrpcOptions | None,
     nats: connection.NatsOptions,
     address: Address,
     *,
+    limits: Limits,
     wait: bool,
     call_timeout: float,
     stop_timeout: float,
-    announce: Callable[[str], None] = lambda _url: None,
+    announce: Callable[[dict[str, str]], None] = lambda _addresses: None,
 ) -> int:
-    """Answer over HTTP until told to stop.
+    """Answer over HTTP and gRPC until told to stop.
 
     Args:
-        http: where to listen, and the limits.
+        http: of the HTTP door; None for none.
+        grpc: of the gRPC door; None for none.
         nats: where NATS is.
         address: where the provider is.
+        limits: of the values sent and received.
         wait: keep trying while no NATS server answers at the start.
         call_timeout: seconds a call may take whose caller does not say; 0 for ever.
         stop_timeout: seconds requests may take to be answered when it stops.
-        announce: told the URL, once, when NATS is connected.
+        announce: told of `Front.addresses`, once, when NATS is connected.
 
     Returns:
         The exit code: 0 after an orderly stop, 1 when the connection was lost for good.
 
     Raises:
-        StartError: NATS cannot be reached and waiting was refused, or the port is taken.
+        StartError: NATS cannot be reached and waiting was refused, or a door cannot be opened.
     """
     client = Client()
-    backend = OverNats(client, address, call_timeout, http.limits)
-    server = HttpServer(backend, http)
+    backend = OverNats(client, address, call_timeout, limits)
+    front = Front(backend, http, grpc)
     stop, force = asyncio.Event(), asyncio.Event()
     lost = connected = False
 
@@ -83,9 +89,9 @@ async def run(
             stack.callback(loop.remove_signal_handler, number)
         stack.push_async_callback(hang_up)
         stack.push_async_callback(backend.close)
-        stack.push_async_callback(server.close)
+        stack.push_async_callback(front.close)
         # Before NATS, so that probes are answered while it is waited for.
-        await server.open()
+        await front.open()
         connecting = asyncio.ensure_future(
             connection.connect(
                 nats, name="provider gateway", wait=wait, on_lost=connection_lost, client=client
@@ -95,14 +101,14 @@ async def run(
             return ExitCode.OK
         connected = True
         backend.open()
-        announce(server.url)
-        _log.info("ready", http=server.url, servers=nats.shown, subject=address.rpc)
+        announce(front.addresses)
+        _log.info("ready", servers=nats.shown, subject=address.rpc, **front.addresses)
         await stop.wait()
         backend.draining = True
         began = time.monotonic()
         _log.info("draining", seconds=stop_timeout)
-        server.stop_listening()
-        settling = asyncio.ensure_future(server.settled())
+        front.stop_listening()
+        settling = asyncio.ensure_future(front.settled())
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(_first(settling, force), stop_timeout)
         _log.info("drained", seconds=round(time.monotonic() - began, 3))

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
     from provider.client import Python
     from provider.connection import NatsOptions
+    from provider.doors.grpc.options import GrpcOptions
     from provider.doors.http.options import HttpOptions
     from provider.lattice.joining import Joining
     from provider.settings.load import Launch
+    from provider.wire.values import Limits
 
 T = TypeVar("T")
 
@@ -39,7 +41,7 @@ app = typer.Typer(
 )
 
 CODE, NATS, ADDRESS, LATTICE = "Your code", "NATS", "Address", "Lattice"
-CALLS, HTTP, LIMITS = "Calls", "HTTP", "Limits"
+CALLS, HTTP, GRPC, LIMITS = "Calls", "HTTP", "gRPC", "Limits"
 WORKER, RELOAD, LOGS = "Worker", "Reload", "Logs"
 
 EnvFile = Annotated[
@@ -194,7 +196,6 @@ def nats_options(settings: Settings) -> NatsOptions:
 def http_options(settings: Settings) -> HttpOptions | None:
     """How the settings say to answer over HTTP; None when nobody is to."""
     from provider.doors.http.options import LOOPBACK, HttpOptions
-    from provider.wire.values import Limits
 
     if settings.http is None:
         return None
@@ -214,12 +215,44 @@ def http_options(settings: Settings) -> HttpOptions | None:
         token=token.get_secret_value() if token else "",
         api_key=key.get_secret_value() if key else "",
         tracebacks=settings.tracebacks,
-        limits=Limits(
-            depth=settings.max_depth,
-            items=settings.max_items,
-            string=settings.max_string,
-            integer_bits=settings.max_integer_bits,
-        ),
+        limits=value_limits(settings),
+    )
+
+
+def grpc_options(settings: Settings) -> GrpcOptions | None:
+    """How the settings say to answer over gRPC; None when nobody is to."""
+    from provider.doors.grpc.options import LOOPBACK, GrpcOptions
+
+    if settings.grpc is None:
+        if settings.proto:
+            fail("say where to listen: --grpc 13000, or PROVIDER_GRPC", ExitCode.USAGE)
+        return None
+    host, _, port = settings.grpc.rpartition(":")
+    return GrpcOptions(
+        host=host.removeprefix("[").removesuffix("]") or LOOPBACK,
+        port=int(port),
+        protos=settings.proto,
+        max_message=settings.grpc_max_message,
+        concurrency=settings.grpc_concurrency,
+        connections=settings.grpc_connections,
+        cert=settings.grpc_cert,
+        key=settings.grpc_key,
+        client_ca=settings.grpc_client_ca,
+        reflection=settings.grpc_reflection,
+        tracebacks=settings.tracebacks,
+        limits=value_limits(settings),
+    )
+
+
+def value_limits(settings: Settings) -> Limits:
+    """What the settings say a value may weigh."""
+    from provider.wire.values import Limits
+
+    return Limits(
+        depth=settings.max_depth,
+        items=settings.max_items,
+        string=settings.max_string,
+        integer_bits=settings.max_integer_bits,
     )
 
 

@@ -19,6 +19,7 @@ from provider.cli.form import (
     ADDRESS,
     CALLS,
     CODE,
+    GRPC,
     HTTP,
     LATTICE,
     LIMITS,
@@ -30,10 +31,12 @@ from provider.cli.form import (
     app,
     configure_logs,
     fail,
+    grpc_options,
     http_options,
     json_line,
     nats_options,
     run_loop,
+    value_limits,
     with_settings,
 )
 from provider.errors import ExitCode, StartError
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
 
     Beside = Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]]
 
-EVERYTHING = (CODE, NATS, ADDRESS, LATTICE, CALLS, HTTP, LIMITS, WORKER, RELOAD, LOGS)
+EVERYTHING = (CODE, NATS, ADDRESS, LATTICE, CALLS, HTTP, GRPC, LIMITS, WORKER, RELOAD, LOGS)
 
 
 @app.command()
@@ -71,7 +74,7 @@ def run(
     settings: Settings,
     joining: "Joining | None",  # noqa: UP037  with_settings evaluates annotations; this costs time
 ) -> None:
-    """Serve a dispatch program on NATS, and over HTTP with --http, until stopped.
+    """Serve a dispatch program on NATS, and over HTTP and gRPC if asked to, until stopped.
 
     With --models, serve the Python nodes of OpenVINO Model Server's servable folders.
 
@@ -81,6 +84,7 @@ def run(
     ```
     provider run dispatch.py
     provider run dispatch.py --http 8000
+    provider run dispatch.py --grpc 13000 --proto service.proto
     provider run --models models/config.json
     provider run --example factorial --embedded-nats
     ```
@@ -105,6 +109,7 @@ def run(
                         announce=_announce,
                         membership=lattice.membership(settings, joining),
                         http=http_options(settings),
+                        grpc=grpc_options(settings),
                     )
                 )
             )
@@ -192,7 +197,6 @@ def _worker_setup(
     """What the worker loads for as long as it may load it, and what is done beside its work."""
     from provider import examples
     from provider.host import contract
-    from provider.wire.values import Limits
 
     if program and example:
         fail("give a program or --example, not both", ExitCode.USAGE)
@@ -210,12 +214,7 @@ def _worker_setup(
             main=None if example else settings.python_main,
             dispatch=program or settings.python_dispatch,
             path=settings.python_path,
-            limits=Limits(
-                depth=settings.max_depth,
-                items=settings.max_items,
-                string=settings.max_string,
-                integer_bits=settings.max_integer_bits,
-            ),
+            limits=value_limits(settings),
             concurrency=settings.concurrency,
         )
         yield dataclasses.replace(setup, title=title), beside
@@ -254,8 +253,9 @@ def _say_who_launched_us(joining: Joining) -> None:
         log.warning("host_data_left_out", reason=note)
 
 
-def _over_http(url: str) -> str:
-    return f"Over HTTP: {url}, operations at {url}/call/NAME\n\n" if url else ""
+def _beside_nats(ready: Ready) -> str:
+    text = f"Over HTTP: {ready.http}, operations at {ready.http}/call/NAME\n\n"
+    return (text if ready.http else "") + (f"gRPC: {ready.grpc}\n\n" if ready.grpc else "")
 
 
 def _announce(ready: Ready) -> None:
@@ -282,7 +282,7 @@ def _announce(ready: Ready) -> None:
             example += f" {flag} {shlex.quote(value)}"
     typer.echo(
         f"\nServing {ready.program}\nCall it from a second terminal:\n\n"
-        f"    {prefix}{command} call {example}\n\n{_over_http(ready.http)}"
+        f"    {prefix}{command} call {example}\n\n{_beside_nats(ready)}"
         "Save the program while this runs: the next call runs what you saved. Ctrl-C stops.\n",
         err=True,
     )

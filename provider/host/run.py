@@ -22,6 +22,8 @@ from provider.burst_client import BurstClient
 from provider.doors.admin import AdminDoor
 from provider.doors.describe import DescribeDoor
 from provider.doors.discovery import Discovery
+from provider.doors.front import Front
+from provider.doors.in_host import InHost
 from provider.doors.nats import NatsDoor
 from provider.doors.subscriptions import PATIENCE
 from provider.errors import CallError, ExitCode, StartError
@@ -45,9 +47,8 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
 
+    from provider.doors.grpc.options import GrpcOptions
     from provider.doors.http.options import HttpOptions
-    from provider.doors.http.server import HttpServer
-    from provider.doors.in_host import InHost
     from provider.doors.wasmbus import WasmbusDoor
     from provider.host.contract import WorkerSetup
     from provider.lattice.membership import Membership
@@ -70,6 +71,7 @@ async def run(
     announce: Callable[[Ready], None] = lambda _ready: None,
     membership: Membership | None = None,
     http: HttpOptions | None = None,
+    grpc: GrpcOptions | None = None,
 ) -> int:
     """Serve until told to stop.
 
@@ -80,15 +82,16 @@ async def run(
         announce: told once, when calls are answered.
         membership: of a wasmCloud lattice; None for none.
         http: of the HTTP door; None for none.
+        grpc: of the gRPC door; None for none.
 
     Returns:
         The exit code: 0 after an orderly stop, 1 when the connection was lost for good.
 
     Raises:
         StartError: the code cannot be loaded, NATS cannot be reached and waiting was refused, or
-            the port of the HTTP door is taken.
+            another door cannot be opened.
     """
-    return await _Host(settings, setup, options, announce, membership, http).life()
+    return await _Host(settings, setup, options, announce, membership, http, grpc).life()
 
 
 class Ready:
@@ -100,16 +103,25 @@ class Ready:
         address: the subjects.
         program: what is served.
         http: URL of the HTTP door, empty when there is none.
+        grpc: host:port of the gRPC door, empty when there is none.
     """
 
     def __init__(
-        self, url: str, *, embedded: bool, address: Address, program: str, http: str = ""
+        self,
+        url: str,
+        *,
+        embedded: bool,
+        address: Address,
+        program: str,
+        http: str = "",
+        grpc: str = "",
     ) -> None:
         self.url = url
         self.embedded = embedded
         self.address = address
         self.program = program
         self.http = http
+        self.grpc = grpc
 
 
 class _Host:
@@ -123,11 +135,9 @@ class _Host:
         announce: Callable[[Ready], None],
         membership: Membership | None,
         http: HttpOptions | None,
+        grpc: GrpcOptions | None,
     ) -> None:
         self._membership = membership
-        self._http_options = http
-        self._http: HttpServer | None = None
-        self._in_host: InHost | None = None
         self._discovery: Discovery | None = None
         self._wasmbus: WasmbusDoor | None = None
         self._host_waits = ""
@@ -164,6 +174,9 @@ class _Host:
             reload_allowed=settings.reload,
             cache=self._cache,
         )
+        self._in_host = InHost(self._path, self._fleet, self._status)
+        self._http, self._grpc = http, grpc
+        self._front = Front(self._in_host, http, grpc)
 
     async def life(self) -> int:
         settings = self._settings
@@ -175,18 +188,18 @@ class _Host:
                 self._options = connection.NatsOptions(servers=(server.url,))
             stack.callback(self._watch.close)
             stack.push_async_callback(self._stop_fleet)
-            await self._open_http(stack)
+            # Before all else: probes are answered while the program is loaded.
+            self._check_strict()
+            stack.push_async_callback(self._front.close)
+            await self._front.open()
             if await self._unless_stopped(self._fleet.start()) is None:
                 return ExitCode.OK
-            self._loaded = True
-            if self._in_host is not None:
-                self._in_host.started = True
+            self._loaded = self._in_host.started = True
             client = await self._unless_stopped(self._connect())
             if client is None:
                 return ExitCode.OK
             stack.push_async_callback(_close, client)
-            if self._in_host is not None:
-                self._in_host.connected = lambda: client.is_connected
+            self._in_host.connected = lambda: client.is_connected
             door, others = await self._open_doors(client, stack)
             self._announce(
                 Ready(
@@ -194,7 +207,7 @@ class _Host:
                     embedded=embedded,
                     address=self._address,
                     program=self._setup.program,
-                    http=self._http.url if self._http is not None else "",
+                    **self._front.addresses,
                 )
             )
             await self._stop.wait()
@@ -203,28 +216,20 @@ class _Host:
                 await self._say_goodbye(client)
         return ExitCode.FAILED if self._lost else ExitCode.OK
 
-    async def _open_http(self, stack: contextlib.AsyncExitStack) -> None:
-        """Listen before all else: probes are answered while the program is loaded."""
-        options = self._http_options
-        if options is None:
+    def _check_strict(self) -> None:
+        http, grpc = self._http, self._grpc
+        if not self._settings.strict:
             return
-        if self._settings.strict and not (options.token or options.api_key):
+        if http is not None and not (http.token or http.api_key):
             raise StartError(
                 "PROVIDER_STRICT refuses calls of which nobody knows who makes them; over HTTP "
                 "set PROVIDER_HTTP_TOKEN or PROVIDER_HTTP_API_KEY, too"
             )
-        try:
-            # Nobody else should wait for what it stands on, or need it.
-            from provider.doors.http.server import HttpServer
-            from provider.doors.in_host import InHost
-        except ImportError as error:
+        if grpc is not None and grpc.client_ca is None:
             raise StartError(
-                f"the HTTP door needs more: pip install 'python-provider[http]' ({error})"
-            ) from None
-        self._in_host = InHost(self._path, self._fleet, self._status)
-        self._http = HttpServer(self._in_host, options)
-        stack.push_async_callback(self._http.close)
-        await self._http.open()
+                "PROVIDER_STRICT refuses calls of which nobody knows who makes them; over gRPC "
+                "set PROVIDER_GRPC_CLIENT_CA, too"
+            )
 
     def _status(self) -> dict[str, Any]:
         told = {} if self._discovery is None else self._discovery.status()
@@ -300,7 +305,7 @@ class _Host:
             subject=address.rpc,
             operations=f"{address.operations}.>",
             program=self._setup.program,
-            **({"http": self._http.url} if self._http is not None else {}),
+            **self._front.addresses,
         )
         return door, others
 
@@ -334,8 +339,7 @@ class _Host:
         _log.info("drained", seconds=round(time.monotonic() - began, 3))
 
     async def _drain_orderly(self, door: NatsDoor, others: list[Any]) -> None:
-        if self._http is not None:
-            self._http.stop_listening()
+        self._front.stop_listening()
         # Others first: whoever asks finds us gone while the calls of those who found us go on.
         for other in others:
             await other.close()
@@ -346,8 +350,7 @@ class _Host:
         await self._path.drained()
         if self._wasmbus is not None:
             await self._wasmbus.settled()
-        if self._http is not None:
-            await self._http.settled()
+        await self._front.settled()
         await door.close()
 
     async def _say_goodbye(self, client: BurstClient) -> None:

@@ -53,6 +53,13 @@ def _folders(value: object) -> object:
     return [part for part in value.split(":") if part] if isinstance(value, str) else value
 
 
+def _readables(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    try:
+        return tuple(map(_readable, paths))
+    except ValueError:
+        raise ValueError(_FILES.expects) from None
+
+
 def _listen(text: str) -> str:
     host, _, port = text.rpartition(":")
     plain = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
@@ -135,7 +142,12 @@ _FOLDERS = Kind(
     lambda paths: ":".join(str(path) for path in paths),
     is_path=True,
 )
-
+_FILES = Kind(
+    "files",
+    "paths of files that can be read, separated by colons",
+    lambda paths: ":".join(str(path) for path in paths),
+    is_path=True,
+)
 _LISTEN = Kind("port or host:port", "a port such as 8000, or host:port such as 0.0.0.0:8000")
 _ORIGINS = Kind(
     "origins",
@@ -171,6 +183,7 @@ Target = Annotated[str | None, _TARGET]
 SomePath = Annotated[Path | None, _PATH]
 ReadableFile = Annotated[Path | None, AfterValidator(_readable), _FILE]
 Folders = Annotated[tuple[Path, ...], BeforeValidator(_folders), _FOLDERS]
+Files = Annotated[tuple[Path, ...], BeforeValidator(_folders), AfterValidator(_readables), _FILES]
 Keys = Annotated[tuple[str, ...], BeforeValidator(_keys), _KEYS]
 Listen = Annotated[str | None, AfterValidator(_listen), _LISTEN]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_origins), _ORIGINS]

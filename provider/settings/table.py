@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from provider.servers import parse_servers
 from provider.settings.kinds import (  # noqa: TC001  pydantic reads the annotations
     Duration,
+    Files,
     Folders,
     Format,
     Keys,
@@ -51,6 +52,7 @@ GROUPS = {
     "A host says most of this itself when it launches the provider.",
     "Calls": "How long a call may take, how many may wait and how many run.",
     "HTTP": "Calls over HTTP, from `provider run --http` or from `provider gateway`.",
+    "gRPC": "Calls over gRPC, from `provider run --grpc` or from `provider gateway`.",
     "Limits": "How large a message and the values in it may be.",
     "Worker": "The process that runs your code.",
     "Reload": "What happens when your code is edited.",
@@ -330,6 +332,68 @@ class Settings(BaseSettings):
         "HTTP",
         "With it, callers have to send X-API-Key: and this. Of token and key either one will do.",
         flag=None,
+    )
+
+    grpc: Listen = knob(
+        "PROVIDER_GRPC",
+        "gRPC",
+        "Answer calls over gRPC on this port of 127.0.0.1, or on this host:port. 0 is any free "
+        "port. Unset, nobody listens.",
+    )
+    proto: Files = knob(
+        "PROVIDER_PROTO",
+        "gRPC",
+        "The .proto files whose services are served, separated by colons: each method is an "
+        "operation.",
+        default=(),
+    )
+    grpc_max_message: Size = knob(
+        "PROVIDER_GRPC_MAX_MESSAGE",
+        "gRPC",
+        "The largest message, either way. Clients have a limit of their own, 4 MiB unless told "
+        "otherwise.",
+        ge=1,
+        le=1 << 29,
+        default=8 << 20,
+    )
+    grpc_concurrency: Number = knob(
+        "PROVIDER_GRPC_CONCURRENCY",
+        "gRPC",
+        "How many calls may be on their way at once. One more is answered with RESOURCE_EXHAUSTED.",
+        ge=1,
+        le=1 << 20,
+        default=1024,
+    )
+    grpc_connections: Number = knob(
+        "PROVIDER_GRPC_CONNECTIONS",
+        "gRPC",
+        "How many connections may be open. One more is closed.",
+        ge=1,
+        le=1 << 20,
+        default=1000,
+    )
+    grpc_cert: ReadableFile = knob(
+        "PROVIDER_GRPC_CERT",
+        "gRPC",
+        "File of the provider's certificate and its chain, in PEM. With it, and the key, TLS is "
+        "spoken and nothing else.",
+    )
+    grpc_key: ReadableFile = knob(
+        "PROVIDER_GRPC_KEY",
+        "gRPC",
+        "File of the private key of that certificate, in PEM, without a password.",
+    )
+    grpc_client_ca: ReadableFile = knob(
+        "PROVIDER_GRPC_CLIENT_CA",
+        "gRPC",
+        "File of certificates, in PEM. With it, clients have to show one that was signed by one "
+        "of them.",
+    )
+    grpc_reflection: Switch = knob(
+        "PROVIDER_GRPC_REFLECTION",
+        "gRPC",
+        "Whether callers may ask which services and messages there are.",
+        default=True,
     )
 
     max_message: Size = knob(
