@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 PATIENCE = 40.0
 """Seconds a test waits for something that should come at once, on however slow a machine."""
 
+OTHER_PLUGINS_OFF = tuple(
+    word
+    for name in ("anyio", "asyncio", "hypothesispytest", "rerunfailures", "schemathesis", "timeout")
+    for word in ("-p", f"no:{name}")
+)
+"""For a pytest in a test: what others have for it takes longer to load than the tests to run."""
+
 # A suite started in the background of a shell is deaf to Ctrl-C, and so were all it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

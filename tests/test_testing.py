@@ -22,7 +22,7 @@ from provider.errors import (
 from provider.testing import in_process, running
 from provider.wire.values import Limits
 from provider.worker.loader import LoadError
-from tests.conftest import PATIENCE, alive, clean_environment, write
+from tests.conftest import OTHER_PLUGINS_OFF, PATIENCE, alive, clean_environment, write
 
 SHOP = """
     import decimal
@@ -469,8 +469,7 @@ def run_pytest(tmp_path):
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "pytest", "-W", "error"),
-                # Other plugins take longer than all that is tested here.
-                *("-p", "no:asyncio", "-p", "no:hypothesispytest"),
+                *OTHER_PLUGINS_OFF,
                 *arguments,
             ],
             env=clean_environment(),

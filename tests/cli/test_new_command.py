@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from provider.cli import app
-from tests.conftest import PATIENCE, Provider, clean_environment
+from tests.conftest import OTHER_PLUGINS_OFF, PATIENCE, Provider, clean_environment
 
 TEMPLATES = ["operations", "handle"]
 
@@ -97,9 +97,7 @@ def test_its_tests_pass(project):
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-W", "error"),
-            # asyncio's plugin wants a setting that is no business of the project's, and that of
-            # hypothesis takes longer than the tests.
-            *("-p", "no:asyncio", "-p", "no:hypothesispytest"),
+            *OTHER_PLUGINS_OFF,
         ],
         env=clean_environment(),
         cwd=project,

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from provider.cli import app
-from tests.conftest import PATIENCE, clean_environment, write
+from tests.conftest import OTHER_PLUGINS_OFF, PATIENCE, clean_environment, write
 from tests.documents import ROOT, blocks, commands_of
 
 LISTED = blocks(ROOT / "docs" / "dispatch.md")
@@ -69,8 +69,7 @@ def test_the_example_tests_pass(tmp_path):
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-W", "error"),
-            # Other plugins take longer than the tests.
-            *("-p", "no:asyncio", "-p", "no:hypothesispytest"),
+            *OTHER_PLUGINS_OFF,
         ],
         env=clean_environment(),
         cwd=tmp_path,
