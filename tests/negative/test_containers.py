@@ -84,6 +84,9 @@ def test_the_containers_find_each_other(services):
     assert of("server", "EXPOSE") == [[port]]
     assert services["server"]["ports"] == [f"127.0.0.1:{port}:{port}"]
     assert f'"server:{port}"' in (FOLDER / "client.py").read_text()
+    assert "PROVIDER_GRPC_MAX_MESSAGE" in (ROOT / ".env.example").read_text()
+    assert services["server"]["environment"] == {"PROVIDER_GRPC_MAX_MESSAGE": "64MiB"}
+    assert "MOST_BYTES = 64 * 1024 * 1024" in (FOLDER / "client.py").read_text()
     # The client waits for the health of the server, so that has to be looked at.
     assert services["client"]["depends_on"] == {"server": {"condition": "service_healthy"}}
     [health] = of("server", "HEALTHCHECK")
