@@ -9,6 +9,7 @@ from provider.errors import HandlerError, InvalidArgument
 from provider.wire.servable import STATUSES, TIMESTAMP, status_of
 from tests.servables.making import (
     CONCATENATE,
+    IMMEDIATE,
     INCREMENT,
     INPUT,
     LITERAL,
@@ -90,10 +91,11 @@ class TestFaultsOfHandlers:
         assert caught.value.code == 400
         assert len(served.call("m", asked(INPUT, stream=True))["outputs"]) == 1
 
-    def test_an_empty_list_starts_nothing_after_it(self, serve_graphs):
+    @pytest.mark.parametrize("more", ["", IMMEDIATE])
+    def test_an_empty_list_starts_nothing_after_it(self, serve_graphs, more):
         text = graph(
             node("nothing.py", "nothing", ("I:input",), ("O:middle",)),
-            node("model.py", "upper", ("I:middle",), ("O:output",)),
+            node("model.py", "upper", ("I:middle",), ("O:output",), more),
         )
         served = serve_graphs({"m/nothing.py": handler_of("return []"), "m/model.py": UPPER}, text)
         assert served.call("m", asked(INPUT, stream=True))["outputs"] == []
