@@ -53,15 +53,15 @@ class Health:
         async def watch(message: bytes, _asked: Asked) -> AsyncGenerator[bytes, None]:
             service, told = _service(message), None
             while True:
-                status = _STATUS.SERVICE_UNKNOWN
-                if answering.stopping.is_set():
+                ending, status = answering.stopping.is_set(), _STATUS.SERVICE_UNKNOWN
+                if ending:
                     status = _STATUS.NOT_SERVING
                 elif self._is_known(service):
                     status = await self._status()
                 if status != told:
                     told = status
                     yield _STATUS(status=status).SerializeToString()
-                if answering.stopping.is_set():
+                if ending:
                     return
                 await _either(answering.stopping, AGAIN)
 

@@ -8,6 +8,7 @@ come with protobuf.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,9 @@ PATIENCE = 60.0
 """Seconds the compiler may take."""
 MOST_TEXT = 2000
 """Characters of what it says."""
+
+_LOGGED = re.compile(r"WARNING: All log messages|[IWEF]\d{4} ")
+"""How lines of the compiler begin that are its log."""
 
 _pb: Any = descriptor_pb2
 
@@ -102,7 +106,9 @@ def _described(paths: list[str]) -> bytes:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise StartError(f"the compiler of .proto files failed: {error}") from None
         if done.returncode or not os.path.exists(written):
-            said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()
-            raise StartError(f"cannot compile PROVIDER_PROTO: {clip(said, MOST_TEXT)}")
+            said = (done.stderr or done.stdout).decode("utf-8", "replace")
+            lines = [line for line in said.splitlines() if not _LOGGED.match(line)]
+            text = clip("\n".join(lines).strip(), MOST_TEXT)
+            raise StartError(f"cannot compile PROVIDER_PROTO: {text}")
         with open(written, "rb") as file:
             return file.read()
