@@ -73,6 +73,8 @@ class Front:
             from provider.doors.grpc import protos
             from provider.doors.grpc.server import GrpcServer
             from provider.doors.grpc.services import OwnServices
+            from provider.doors.kserve.grpc import KServe
+            from provider.doors.kserve.models import BackendModels
         except ImportError as error:
             raise StartError(
                 f"the gRPC door needs more: pip install 'python-provider[grpc]' ({error})"
@@ -81,6 +83,7 @@ class Front:
         if options.protos:
             compiled = await asyncio.to_thread(protos.compiled, options.protos)
             server.add(OwnServices(compiled, self._backend, options.limits))
+        server.add(KServe(BackendModels(self._backend, options.limits)))
         self._grpc = server
         await server.open()
 

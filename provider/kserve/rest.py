@@ -173,10 +173,13 @@ def _flat(name: str, data: Any, shape: list[int]) -> list[Any]:
     if not any(isinstance(each, list) for each in data):
         return list(data)
     level: list[Any] = [data]
+    other = fault("INVALID_SHAPE", f"the data of {name:.256} has another shape than {shape}")
     for extent in shape:
         if any(not isinstance(each, list) or len(each) != extent for each in level):
-            raise fault("INVALID_SHAPE", f"the data of {name:.256} has another shape than {shape}")
+            raise other
         level = [item for each in level for item in each]
+    if any(isinstance(each, list) for each in level):
+        raise other
     return level
 
 
