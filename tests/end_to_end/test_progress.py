@@ -234,10 +234,12 @@ async def test_who_leaves_before_the_first_item_stops_the_function(provider, ope
 
 @pytest.mark.parametrize("says_so", [True, False])
 async def test_who_says_so_or_just_disappears_stops_the_function(provider, says_so):
+    computes = len(provider.events("printed", text="computes"))
     saw_it = len(provider.events("printed", text="saw it"))
     request = {"operation": "before_the_first", "stream": True, "progress": True}
     async with messages(provider, cbor2.dumps(request)) as (subscription, connection):
         first = await subscription.next_msg(PATIENCE)
+        await asyncio.to_thread(provider.wait_for, "printed", computes + 1, text="computes")
         if says_so:
             await connection.publish(first.reply, cbor2.dumps({"cancel": True}))
     # Who is gone is missed at the next message, which comes within seconds.
