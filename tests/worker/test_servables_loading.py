@@ -279,6 +279,26 @@ class TestReload:
         assert capfd.readouterr().out == "gone: upper\n"
         assert str(tmp_path / "m" / "model.py") in loaded.programs
 
+    def test_what_did_not_change_is_not_made_again(self, serve_graphs, tmp_path):
+        counting = """
+            from pyovms import Tensor
+
+            made = []
+
+            class OvmsPythonModel:
+                def __init__(self):
+                    made.append(self)
+
+                def execute(self, inputs):
+                    return [Tensor("output", bytes([made.index(self), len(made)]))]
+        """
+        files = {"m/model.py": UPPER, "other/model.py": counting}
+        served = serve_graphs(files, m=PLAIN, other=PLAIN)
+        for text in (DOUBLE, UPPER):
+            save(tmp_path / "m" / "model.py", text)
+            self.reload(served)
+            assert served.call("other", asked(INPUT))["outputs"][0]["data"] == b"\0\1"
+
     def test_of_a_helper_too(self, serve_graphs, tmp_path):
         handler = UPPER.replace("class", "import helper_of_a_test\n\n    class", 1)
         handler = handler.replace(".decode().upper().encode()", " + helper_of_a_test.WORD")
