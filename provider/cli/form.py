@@ -221,12 +221,12 @@ def http_options(settings: Settings) -> HttpOptions | None:
 
 def grpc_options(settings: Settings) -> GrpcOptions | None:
     """How the settings say to answer over gRPC; None when nobody is to."""
-    from provider.doors.grpc.options import LOOPBACK, GrpcOptions
-
     if settings.grpc is None:
         if settings.proto:
             fail("say where to listen: --grpc 13000, or PROVIDER_GRPC", ExitCode.USAGE)
         return None
+    from provider.doors.grpc.options import LOOPBACK, GrpcOptions
+
     host, _, port = settings.grpc.rpartition(":")
     return GrpcOptions(
         host=host.removeprefix("[").removesuffix("]") or LOOPBACK,

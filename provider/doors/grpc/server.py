@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,7 +23,7 @@ from provider.errors import StartError
 from provider.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from provider.doors.backend import Backend
     from provider.doors.grpc.options import GrpcOptions
@@ -104,18 +103,17 @@ class GrpcServer:
                     raise StartError(f"two services have a method {path.strip('/')}")
                 methods[path] = handler
         credentials = tls.credentials(options)
-        with _quiet():
-            self._server = grpc.aio.server(
-                options=[
-                    ("grpc.max_receive_message_length", options.max_message),
-                    ("grpc.max_send_message_length", options.max_message),
-                    ("grpc.max_allowed_incoming_connections", options.connections),
-                    ("grpc.max_metadata_size", MOST_METADATA),
-                    ("grpc.absolute_max_metadata_size", MOST_METADATA),
-                    ("grpc.so_reuseport", 0),  # a port that is taken is an error
-                ],
-                maximum_concurrent_rpcs=options.concurrency + SPARE,
-            )
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", options.max_message),
+                ("grpc.max_send_message_length", options.max_message),
+                ("grpc.max_allowed_incoming_connections", options.connections),
+                ("grpc.max_metadata_size", MOST_METADATA),
+                ("grpc.absolute_max_metadata_size", MOST_METADATA),
+                ("grpc.so_reuseport", 0),  # a port that is taken is an error
+            ],
+            maximum_concurrent_rpcs=options.concurrency + SPARE,
+        )
         self._server.add_generic_rpc_handlers((_Methods(methods),))
         host = f"[{options.host}]" if ":" in options.host else options.host
         place = f"{host}:{options.port}"
@@ -162,23 +160,6 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]  # no types are sh
     def service(self, handler_call_details: Any) -> Any:
         """The handler, None where there is no such method."""
         return self._methods.get(handler_call_details.method)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Within, grpc learns that it is to write nothing to our standard error of its own accord.
-
-    What it would write are clients' faults, such as handshakes that fail, in a form of its own.
-    """
-    variable = "GRPC_VERBOSITY"
-    if variable in os.environ:
-        yield
-        return
-    os.environ[variable] = "NONE"
-    try:
-        yield
-    finally:
-        del os.environ[variable]  # it is not meant for user code
 
 
 def _why_not(host: str, port: int) -> str:
