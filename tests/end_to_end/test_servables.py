@@ -58,16 +58,30 @@ def test_its_paths_are_found_beside_the_config(quickstart):
     assert quickstart.events("ready")[0]["program"] == str(EXAMPLE / "config.json")
 
 
+MODEL = """
+from pyovms import Tensor
+
+class OvmsPythonModel:
+
+    def execute(self, inputs: list):
+        input_data = inputs[0]
+        text = bytes(input_data).decode()
+        output_data = text.upper().encode()
+        return [Tensor("uppercase", output_data)]
+
+"""
+
+
 def test_the_files_of_the_quickstart_are_as_they_are_printed():
-    config = json.loads((EXAMPLE / "config.json").read_text())
-    assert config == {
+    assert json.loads((EXAMPLE / "config.json").read_text()) == {
         "model_config_list": [],
         "mediapipe_config_list": [
             {"name": "python_model", "graph_path": "/models/python_model/graph.pbtxt"}
         ],
     }
-    assert "from pyovms import Tensor" in (EXAMPLE / "python_model" / "model.py").read_text()
+    assert (EXAMPLE / "python_model" / "model.py").read_text() == MODEL
     assert "[type.googleapis.com / mediapipe." in (EXAMPLE / "python_model/graph.pbtxt").read_text()
+    assert 'data = "Make this text uppercase.".encode()\n' in (EXAMPLE / "client.py").read_text()
 
 
 @pytest.fixture(scope="module")

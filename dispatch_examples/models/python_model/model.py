@@ -1,7 +1,6 @@
 
 from pyovms import Tensor
 
-
 class OvmsPythonModel:
 
     def execute(self, inputs: list):
