@@ -157,7 +157,8 @@ class Authored:
 async def _respond(
     exchange: Exchange, status: int, headers: list[tuple[bytes, bytes]], body: bytes
 ) -> None:
-    if status in _EMPTY:
+    # How long the body would be that HEAD leaves out is not known here, and is not said.
+    if status in _EMPTY or (exchange.method == "HEAD" and not body):
         await exchange.begin(status, headers)
         await exchange.part(b"", last=True)
     else:
