@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 
 from provider.errors import HandlerError, InvalidArgument, Unavailable, UnknownOperation
 from provider.wire.servable import TIMESTAMP
+from tests.conftest import PATIENCE
 from tests.servables.making import (
     DOUBLE,
     GENERATE,
@@ -35,7 +38,8 @@ PLAIN = graph(node("model.py"))
 
 @pytest.fixture(scope="module")
 def quickstart(start_module_provider):
-    return start_module_provider(None, "--models", str(EXAMPLE / "config.json"))
+    config = str(EXAMPLE / "config.json")
+    return start_module_provider(None, "--models", config, "--grpc", "0")
 
 
 def test_the_text_of_the_quickstart_comes_back_in_upper_case(quickstart):
@@ -46,6 +50,19 @@ def test_the_text_of_the_quickstart_comes_back_in_upper_case(quickstart):
         "outputs": [tensor("uppercase", b"MAKE THIS TEXT UPPERCASE.", "UINT8")],
         "parameters": {},
     }
+
+
+def test_the_client_of_the_quickstart_prints_what_it_should(quickstart):
+    address = quickstart.events("ready")[0]["grpc"]
+    text = (EXAMPLE / "client.py").read_text()
+    assert "localhost:9000" in text
+    ran = subprocess.run(
+        [sys.executable, "-c", text.replace("localhost:9000", address)],
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=2 * PATIENCE,
+    )
+    assert ran.stdout == b"MAKE THIS TEXT UPPERCASE.\n"
 
 
 def test_its_paths_are_found_beside_the_config(quickstart):
