@@ -14,8 +14,8 @@ from typing import Any
 from provider.errors import StartError
 
 GRAPH_FILE = "graph.pbtxt"
-MOST_BYTES = 16 << 20
-"""Bytes of a file."""
+MOST_BYTES = 4 << 20
+"""Bytes of a config or a graph; those people write have thousands."""
 
 _MODELS, _GRAPHS, _SUBCONFIG = "model_config_list", "mediapipe_config_list", "subconfig.json"
 _NOT_HERE = ("custom_loader_config_list", "pipeline_config_list", "custom_node_library_config_list")

@@ -83,7 +83,11 @@ class Follower:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(PAUSE)
-            self.look()
+            # A large graph takes its time, which is not that of the calls.
+            try:
+                await asyncio.to_thread(self.look)
+            except Exception as error:  # noqa: BLE001  a full disk and the like end no provider
+                self._say(f"{self._plan.path} cannot be followed: {error!r}")
 
 
 def _look(plan: Plan) -> dict[str, Signature | None]:

@@ -29,8 +29,6 @@ IMMEDIATE, SYNC_SET, DEFAULT = (
     "SyncSetInputStreamHandler",
     "DefaultInputStreamHandler",
 )
-MOST_BYTES = 16 << 20
-"""Bytes of a graph's file."""
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*", re.IGNORECASE)
 _TAG = re.compile(r"[A-Z_][A-Z0-9_]*")

@@ -104,6 +104,21 @@ async def test_beside_other_work(followed, monkeypatch):
     assert len(asyncio.all_tasks()) == 1
 
 
+async def test_a_program_that_cannot_be_written_ends_nothing(followed, monkeypatch):
+    monkeypatch.setattr(follow, "PAUSE", 0.001)
+    os.rename(os.path.dirname(followed.program), f"{os.path.dirname(followed.program)}.away")
+    followed.config.write_text('{"model_config_list": []}')
+
+    async def work():
+        while not followed.said:
+            await asyncio.sleep(0.001)
+        return "done"
+
+    assert await followed.beside(work()) == "done"
+    assert "cannot be followed: FileNotFoundError" in followed.said[0]
+    os.rename(f"{os.path.dirname(followed.program)}.away", os.path.dirname(followed.program))
+
+
 def test_the_program_is_ours_alone_and_gone_in_the_end(tmp_path):
     config = folder(tmp_path / 'a "quoted" \\ folder', {"m/model.py": UPPER}, m=PLAIN)
     with program.written(plan.read(config), tracebacks=True) as path:
