@@ -59,16 +59,17 @@ class Follower:
         except StartError as error:
             self._say(f"{error}; what was read before is served on")
             return False
-        before, self._plan = self._plan, plan
-        # Of what was looked at before it was read: a save in between is found the next time.
-        self._seen = {**_look(plan), **now}
+        before = self._plan
         for note in plan.notes:
             if note not in before.notes:
                 self._say(note)
-        if plan.servables == before.servables:
-            return False
-        programs.write(self._program, plan, tracebacks=self._tracebacks)
-        return True
+        changed = plan.servables != before.servables
+        if changed:
+            programs.write(self._program, plan, tracebacks=self._tracebacks)
+        self._plan = plan
+        # Of what was looked at before it was read: a save in between is found the next time.
+        self._seen = {**_look(plan), **now}
+        return changed
 
     async def beside(self, work: Coroutine[Any, Any, T]) -> T:
         """What the work returns, beside which this looks again and again."""

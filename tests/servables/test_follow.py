@@ -117,6 +117,9 @@ async def test_a_program_that_cannot_be_written_ends_nothing(followed, monkeypat
     assert await followed.beside(work()) == "done"
     assert "cannot be followed: FileNotFoundError" in followed.said[0]
     os.rename(f"{os.path.dirname(followed.program)}.away", os.path.dirname(followed.program))
+    os.utime(followed.config)
+    assert followed.look()
+    assert names(followed) == []
 
 
 def test_the_program_is_ours_alone_and_gone_in_the_end(tmp_path):
