@@ -35,6 +35,7 @@ CLUSTER = KeyPair.from_raw(Kind.CLUSTER, b"\1" * 32)
 
 TRIED_ELSEWHERE = {
     ROOT / "docs" / "dispatch.md",
+    ROOT / "docs" / "grpc.md",
     ROOT / "docs" / "http.md",
     ROOT / "docs" / "models.md",
     *(

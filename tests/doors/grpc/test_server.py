@@ -96,3 +96,26 @@ async def test_a_door_that_was_never_opened_closes(open_door):
     server.stop_listening()
     await server.settled()
     await server.close()
+
+
+async def test_metadata_over_the_limit_are_refused(door):
+    assert await door.unary()(b"a", metadata=(("x-long", "x" * 12_000),)) == b"a"
+    async with fails("RESOURCE_EXHAUSTED"):
+        await door.unary()(b"a", metadata=(("x-long", "x" * 20_000),))
+    assert await door.unary()(b"next") == b"next"
+
+
+async def test_connections_over_the_limit_are_closed(open_door):
+    door = await open_door(connections=1)
+    assert await door.unary()(b"a") == b"a"
+    # Channels with the same options would share one connection.
+    other = grpc.aio.insecure_channel(door.server.address, options=[("x", 1)])
+    async with other, fails("UNAVAILABLE"):
+        await other.unary_unary(f"/{TEXT}/Call")(b"b")
+    assert await door.unary()(b"c") == b"c"
+
+
+async def test_it_listens_on_all_addresses_of_a_name(open_door):
+    door = await open_door(host="localhost")
+    assert await door.unary()(b"a") == b"a"
+    assert door.server.address.startswith("localhost:")
