@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
+import provider.doors.grpc  # noqa: F401  it sees to it that processes with grpc can start others
 from provider.dispatch import OperationError
 from provider.errors import HandlerError
 from provider.testing import in_process
