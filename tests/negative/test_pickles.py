@@ -90,6 +90,14 @@ def test_what_else_is_known_of_a_picture_is_left_out(example):
     assert pickle.loads(example.ask(pickle.dumps(asked))).info == {"icc_profile": b"z"}
 
 
+def test_no_bytes_are_bytes(example):
+    asked = picture()
+    asked.info = {"exif": b""}
+    data = pickle.dumps(asked, 2)
+    assert b"__builtin__" in data
+    assert pickle.loads(example.ask(data)).size == (4, 3)
+
+
 # --- attacks --------------------------------------------------------------------------------------
 
 
@@ -142,6 +150,7 @@ ATTACKS = {
     "a name with dots": (b"\x80\x04\x8c\x09PIL.Image\x8c\x0cImage.__init\x93.", 422, "names '"),
     "a name beside": (b"\x80\x04\x8c\x0fos.ImageFile\nPI\x8c\x05Image\x93.", 422, "names '"),
     "encoding otherwise": (b"\x80\x02c_codecs\nencode\nX\1\0\0\0aX\3\0\0\0zip\x86R.", 422, "calls"),
+    "bytes of a number": (b"\x80\x02c__builtin__\nbytes\nK\xff\x85R.", 422, "calls something"),
     "calling a picture": (b"\x80\x02cPIL.Image\nImage\n)R.", 422, "calls something"),
     "making no picture": (b"\x80\x02c_codecs\nencode\n)\x81.", 422, "something else than one"),
     "picture with arguments": (b"\x80\x02cPIL.Image\nImage\nK\1\x85\x81.", 422, "than one picture"),
