@@ -7,6 +7,7 @@ know it.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -30,6 +31,10 @@ _RAW = b"application/octet-stream"
 _MODEL = re.compile(rb"/v2/models/([^/]+)(?:/versions/([0-9]+))?(?:/(|ready|infer))?")
 _METHODS = {b"infer": "POST", b"ready": "GET", b"": "GET"}
 _SERVER = re.compile(rb"/v2(?:/|/health/(?:live|ready))?")
+LOOKED_AT = 2.0
+"""Seconds within which a config that was saved is looked at, twice what it should take."""
+GLANCE = 0.1
+"""Seconds between two looks whether it was loaded."""
 CONFIG, RELOAD = b"/v1/config", b"/v1/config/reload"
 
 
@@ -125,8 +130,12 @@ class Rest:
             await exchange.respond(200, answer, told)
 
     async def _reload(self, exchange: Exchange) -> None:
-        before = self._backend.described().generation
-        after = (await self._backend.refresh()).generation
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LOOKED_AT
+        before = after = self._backend.described().generation
+        while after == before and loop.time() < end:
+            after = (await self._backend.refresh()).generation
+            await asyncio.sleep(GLANCE)
         graphs = await self._models.graphs()
         await _respond(exchange, 200 if before == after else 201, _config(graphs))
 

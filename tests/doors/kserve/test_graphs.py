@@ -336,6 +336,29 @@ def test_what_is_served_is_told(served):
     assert served.ask("/v1/config/reload")[0] == 406
 
 
+def test_a_config_that_is_saved_is_served_after_a_reload(serve, tmp_path):
+    text = graph(node("model.py"))
+    config = folder(tmp_path, {"first/model.py": UPPER}, first=text)
+    changing = serve(None, "--models", str(config))
+    status, body = changing.ask("/v1/config/reload", "POST", b"")
+    assert (status, list(json.loads(body))) == (200, ["first"])
+    folder(tmp_path, {"second/model.py": UPPER}, first=text, second=text)
+    # Whoever looks first, this or the provider by itself; it looks once a second.
+    for _ in range(20):
+        status, body = changing.ask("/v1/config/reload", "POST", b"")
+        if status == 201 or "second" in json.loads(body):
+            break
+    assert list(json.loads(body)) == ["first", "second"]
+    assert changing.grpc.infer("second", [A]).as_numpy("output").tobytes() == b"A"
+    folder(tmp_path, {}, second=text)
+    changing.ask("/v1/config/reload", "POST", b"")
+    for _ in range(20):
+        if not changing.http.is_model_ready("first"):
+            break
+        changing.ask("/v1/config/reload", "POST", b"")
+    assert refused(lambda: changing.grpc.infer("first", [A]))[0] == "NOT_FOUND"
+
+
 def test_a_gateway_answers_for_graphs_elsewhere(served, start_gateway):
     gateway = Served(served.provider, start_gateway(served.provider))
     try:
