@@ -17,7 +17,7 @@ import grpc
 from provider.doors.backend import HttpCall
 from provider.doors.grpc import statuses
 from provider.doors.request_id import request_id
-from provider.errors import CallError, CallTimeout, Overloaded
+from provider.errors import CallError, CallTimeout, Overloaded, Unavailable
 from provider.telemetry import logs
 
 if TYPE_CHECKING:
@@ -108,11 +108,17 @@ class Answering:
     def duplex(
         self, run: Duplex, status_of: StatusOf = statuses.status_of, *, counted: bool = True
     ) -> Any:
-        """The handler of a method with any number of messages both ways; as `unary`."""
+        """The handler of a method with any number of messages both ways; as `unary`.
+
+        A client that has nothing to say when the door closes is told `unavailable`.
+        """
 
         async def answer(messages: AsyncIterator[bytes], context: Any) -> None:
-            async with self._request(context, status_of, counted=counted) as asked:
-                await _write(context, run(messages, asked))
+            async with (
+                self._request(context, status_of, counted=counted) as asked,
+                contextlib.aclosing(_until(self.stopping, messages)) as given,
+            ):
+                await _write(context, run(given, asked))
 
         return grpc.stream_stream_rpc_method_handler(answer)
 
@@ -170,6 +176,33 @@ async def _write(context: Any, results: AsyncGenerator[bytes, None]) -> None:
     async with contextlib.aclosing(results):
         async for result in results:
             await context.write(result)
+
+
+async def _until(
+    stopping: asyncio.Event, messages: AsyncIterator[bytes]
+) -> AsyncGenerator[bytes, None]:
+    """The messages as they come.
+
+    Raises:
+        Unavailable: the door closes, and there is none.
+    """
+    closing = asyncio.ensure_future(stopping.wait())
+    reading: asyncio.Future[bytes] | None = None
+    try:
+        while True:
+            reading = asyncio.ensure_future(anext(messages))
+            await asyncio.wait({reading, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                raise Unavailable("the provider is stopping; call another instance")
+            try:
+                message = reading.result()
+            except StopAsyncIteration:
+                return
+            yield message
+    finally:
+        closing.cancel()
+        if reading is not None:
+            reading.cancel()
 
 
 def _asked(context: Any) -> Asked:

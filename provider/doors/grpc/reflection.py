@@ -7,7 +7,6 @@ same bytes under two names.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -60,9 +59,7 @@ class Reflection:
         async def tell(
             messages: AsyncIterator[bytes], _asked: Asked
         ) -> AsyncGenerator[bytes, None]:
-            async for answer in servicer.ServerReflectionInfo(
-                _read(messages, answering.stopping), None
-            ):
+            async for answer in servicer.ServerReflectionInfo(_read(messages), None):
                 yield answer.SerializeToString()
 
         return {
@@ -70,28 +67,12 @@ class Reflection:
         }
 
 
-async def _read(
-    messages: AsyncIterator[bytes], stopping: asyncio.Event
-) -> AsyncGenerator[Any, None]:
-    """The questions, until there are no more of them or the door closes."""
-    closing = asyncio.ensure_future(stopping.wait())
-    reading: asyncio.Future[bytes] | None = None
-    try:
-        while True:
-            reading = asyncio.ensure_future(anext(messages))
-            await asyncio.wait({reading, closing}, return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
-                return
-            try:
-                yield _pb.ServerReflectionRequest.FromString(reading.result())
-            except StopAsyncIteration:
-                return
-            except DecodeError:
-                raise BadRequest("the message is no ServerReflectionRequest") from None
-    finally:
-        closing.cancel()
-        if reading is not None:
-            reading.cancel()
+async def _read(messages: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
+    async for message in messages:
+        try:
+            yield _pb.ServerReflectionRequest.FromString(message)
+        except DecodeError:
+            raise BadRequest("the message is no ServerReflectionRequest") from None
 
 
 def _newer(alpha: bytes) -> bytes:

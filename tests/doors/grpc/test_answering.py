@@ -6,7 +6,9 @@ import asyncio
 import json
 
 import grpc.aio
+import pytest
 
+from provider.doors.grpc.answering import Answering
 from tests.conftest import PATIENCE
 from tests.doors.grpc.conftest import TEXT, fails
 
@@ -46,6 +48,28 @@ async def test_the_deadline_goes_along(door):
     none, some = (call.timeout for call in door.backend.calls)
     assert none is None
     assert 0 < some < PATIENCE + 2  # it travels rounded up
+
+
+async def test_a_deadline_that_has_passed_is_not_run():
+    class Late:
+        invocation_metadata = staticmethod(lambda: ())
+        time_remaining = staticmethod(lambda: -0.1)
+        set_trailing_metadata = staticmethod(lambda metadata: None)
+
+        async def abort(self, code, text, metadata):
+            raise AbortedError(code, text)
+
+    async def run(message, asked):
+        raise AssertionError
+
+    handler = Answering(1).unary(run)
+    with pytest.raises(AbortedError) as raised:
+        await handler.unary_unary(b"", Late())
+    assert raised.value.args[0] is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class AbortedError(Exception):
+    """What a context raises."""
 
 
 async def test_a_deadline_that_passes_cancels(door):
@@ -134,3 +158,15 @@ async def test_who_reads_slowly_slows_the_function_down(door):
         assert door.backend.made >= made + 10
         call.cancel()
         await door.backend.left.wait()
+
+
+async def test_who_says_nothing_when_the_door_closes_is_told_so(door):
+    call = door.channel.stream_stream(f"/{TEXT}/Both")()
+    async with asyncio.timeout(PATIENCE):
+        await call.write(b"a")
+        assert await call.read() == b"A"
+        door.server.stop_listening()
+        async with fails("UNAVAILABLE") as caught:
+            await call.read()
+        assert caught[0].details() == "the provider is stopping; call another instance"
+        await door.server.settled()
