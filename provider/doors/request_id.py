@@ -7,23 +7,25 @@ without an id gets one that no other one of this process, and hardly one of anot
 from __future__ import annotations
 
 import itertools
+import re
 import secrets
 
 LONGEST = 128
-"""Characters that are taken of a caller's id."""
+"""Characters of a request id."""
 
+_ids = itertools.count(1)
 _ours = secrets.token_hex(6)
-_numbers = itertools.count(1)
+_UNFIT = re.compile(rb"[^!-~]+")
 
 
-def request_id(given: str | None) -> str:
-    """The id of a request.
+def request_id(given: bytes | None) -> str:
+    """The id of a request: what its caller gave, in a form fit for logs and headers, or a new one.
 
     Args:
-        given: what the caller sent, None for nothing.
+        given: what came, None when nothing did.
     """
     if given:
-        printable = "".join(char for char in given[: 4 * LONGEST] if "!" <= char <= "~")
-        if printable:
-            return printable[:LONGEST]
-    return f"{_ours}-{next(_numbers):x}"
+        kept = _UNFIT.sub(b"", given)[:LONGEST]
+        if kept:
+            return kept.decode("ascii")
+    return f"{_ours}-{next(_ids):x}"

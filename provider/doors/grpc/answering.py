@@ -206,11 +206,11 @@ async def _until(
 
 
 def _asked(context: Any) -> Asked:
-    given = None
+    given = b""
     headers: dict[str, str] = {}
     for name, value in context.invocation_metadata() or ():
         if name == REQUEST_ID:
-            given = value
+            given = value.encode("ascii", "ignore")
         elif isinstance(value, str) and name not in _OF_THE_WAY:
             headers[name] = value
     return Asked(request_id(given), context.time_remaining(), headers)

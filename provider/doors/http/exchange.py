@@ -6,12 +6,10 @@ each carries the id of the request.
 
 from __future__ import annotations
 
-import itertools
-import re
-import secrets
 from typing import TYPE_CHECKING, Any
 
 from provider.doors.http.problems import PROBLEM, document, headers_of, status_of
+from provider.doors.request_id import request_id
 from provider.errors import BadRequest, CallError, Overloaded, TooLarge
 
 if TYPE_CHECKING:
@@ -30,12 +28,6 @@ AT_ONCE = "provider.answer"
 CYCLE = "provider.cycle"
 """The extension of ASGI that knows whether the client has gone, uvicorn's cycle."""
 REQUEST_ID = b"x-request-id"
-MOST_ID = 128
-"""Characters of a request id."""
-
-_ids = itertools.count(1)
-_ours = secrets.token_hex(6)
-_UNFIT = re.compile(rb"[^!-~]+")
 
 
 class Gone(Exception):
@@ -233,16 +225,3 @@ class Exchange:
                 "it must be a positive integer"
             )
         return int(text) / 1000
-
-
-def request_id(given: bytes | None) -> str:
-    """The id of a request: what its caller gave, in a form fit for logs and headers, or a new one.
-
-    Args:
-        given: the header, None when there was none.
-    """
-    if given:
-        kept = _UNFIT.sub(b"", given)[:MOST_ID]
-        if kept:
-            return kept.decode("ascii")
-    return f"{_ours}-{next(_ids):x}"

@@ -119,3 +119,32 @@ async def test_it_listens_on_all_addresses_of_a_name(open_door):
     door = await open_door(host="localhost")
     assert await door.unary()(b"a") == b"a"
     assert door.server.address.startswith("localhost:")
+
+
+async def test_a_message_that_is_large_once_it_is_unpacked(open_door):
+    door = await open_door(max_message=1000)
+    options = [("grpc.max_send_message_length", -1)]
+    other = grpc.aio.insecure_channel(door.server.address, options=options)
+    async with other, fails("RESOURCE_EXHAUSTED"):
+        call = other.unary_unary(f"/{TEXT}/Call")
+        await call(b"x" * 500_000, compression=grpc.Compression.Gzip)
+    assert door.backend.calls == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 5000,
+        b"\0" * 5000,
+    ],
+)
+async def test_bytes_that_are_no_grpc_end_their_connection_and_no_other(door, data):
+    async with asyncio.timeout(PATIENCE):
+        reader, writer = await asyncio.open_connection(*door.server.address.split(":"))
+        writer.write(data)
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+    assert await door.unary()(b"next") == b"next"
