@@ -20,8 +20,6 @@ from provider.wire.frames import FrameType, frame
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from collections.abc import Iterable
-
     from provider.host.call import Call
     from provider.host.link import Link
 
@@ -151,10 +149,6 @@ class Catalogue:
                     self._remembered.clear()
                 self._remembered[command] = declared
         return declared
-
-    def counted(self) -> Iterable[tuple[str, Numbers]]:
-        """How calls went, by name of the operation, of all loads so far."""
-        return self._numbers.items()
 
     def counted(self) -> Iterable[tuple[str, Numbers]]:
         """How calls went, by name of the operation, of all loads so far."""
