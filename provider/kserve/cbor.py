@@ -46,8 +46,9 @@ _DATATYPES = {
 """Of each typed array the datatype, and whether its items have their first byte first."""
 _BOOLEANS = bytes([0xF4]) + bytes([0xF5]) * 255
 _OF_BOOLEANS = bytes([0]) * 0xF5 + bytes([1]) + bytes([0]) * 10
-FEW = 64
-"""Members of a list or a map that is read here; a longer one is plain values."""
+FEW, SOME = 64, 4096
+"""Members of a list or a map that is read here, and of a list whose members have members; longer
+ones are plain values."""
 DEEP = 4
 """Levels read here."""
 
@@ -163,17 +164,21 @@ class _Reader:
         major, value, after = self._head(place)
         if major == 2 and value is not None:
             return self._slice(after, value)
-        if levels > 0 and value is not None and value <= FEW:
-            if major == 4:
-                return self._list(after, value, levels)
-            if major == 5:
-                return self._map(after, value, levels)
+        if levels > 0 and value is not None and major in (4, 5) and self._few(major, value, after):
+            return (self._list if major == 4 else self._map)(after, value, levels)
         if major == 6 and value is not None:
             found = self._array(value, after)
             if found is not None:
                 return found
         end = self._values.end_of_item(self._data, place)
         return self._values.decode(self._data[place:end]), end
+
+    def _few(self, major: int, count: int, place: int) -> bool:
+        """Whether the members of a list or map are read one by one."""
+        if count <= FEW:
+            return True
+        # There may be arrays among them, which the host has no numpy for.
+        return major == 4 and count <= SOME and self._head(place)[0] in (4, 5, 6)
 
     def _list(self, place: int, count: int, levels: int) -> tuple[Any, int]:
         members = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from provider.errors import BadResult
+from provider.errors import BadResult, TooLarge
 from provider.kserve import cbor
 from provider.kserve.faults import fault
 from provider.kserve.tensors import InferResponse, ModelMetadata, Tensor, TensorMetadata
@@ -75,7 +75,14 @@ class Graph:
             request: what it is asked.
             values: write its parameters.
             stream: whether inputs and outputs may be missing.
+
+        Raises:
+            TooLarge: its parameters are over a limit.
         """
+        try:
+            parameters = values.encode(request.parameters)
+        except BadResult as error:
+            raise TooLarge(error.message.removeprefix("the result cannot travel: ")) from None
         inputs = [
             cbor.map_of(
                 (
@@ -90,7 +97,7 @@ class Graph:
         parts: list[Part] = cbor.map_of(
             (
                 ("inputs", cbor.list_of(inputs)),
-                ("parameters", [values.encode(request.parameters)]),
+                ("parameters", [parameters]),
                 ("stream", [b"\xf5" if stream else b"\xf4"]),
             )
         )

@@ -147,7 +147,7 @@ def outputs(schema: Mapping[str, Any], signature: str) -> tuple[TensorMetadata, 
         return ()
     one = shape(schema, shared)
     returned = signature.rpartition(" -> ")[2]
-    if one.kind is Kind.LIST and " -> " in signature and not _LISTS.match(returned):
+    if one.kind is Kind.LIST and " -> " in signature:
         one = _array_of(returned)
     return (one.metadata("output0"),)
 

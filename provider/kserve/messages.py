@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LARGE = 16 * 1024
 """Bytes from which on a message is looked through before protobuf reads it."""
+MOST_FIELDS = 16 * 1024
+"""Fields of a message that are looked through."""
 _RAW_INPUT = 7
 _RAW_OUTPUT_KEY = b"\x32"
 """Field 6 of ModelInferResponse, of bytes."""
@@ -66,12 +68,16 @@ def read_infer(data: bytes) -> InferRequest:
     Raises:
         CallError: it is none, or its tensors are not what they claim to be.
     """
-    if len(data) < LARGE:
-        message = read("ModelInferRequest", data)
-        contents: list[Data] = list(message.raw_input_contents)
-    else:
-        head, contents = apart(data)
-        message = read("ModelInferRequest", head)
+    head, contents = (data, None) if len(data) < LARGE else apart(data)
+    message = read("ModelInferRequest", head)
+    tensors.check_many(
+        inputs=len(message.inputs),
+        outputs=len(message.outputs),
+        parameters=len(message.parameters),
+        raw_input_contents=len(message.raw_input_contents),
+    )
+    if contents is None:
+        contents = list(message.raw_input_contents)
     version = message.model_version
     if version and not (version.isascii() and version.isdigit()):
         raise fault("MODEL_VERSION_INVALID_FORMAT", f"{version:.100}")
@@ -92,8 +98,10 @@ def read_infer(data: bytes) -> InferRequest:
     )
 
 
-def apart(data: bytes) -> tuple[bytes, list[Data]]:
+def apart(data: bytes) -> tuple[bytes, list[Data] | None]:
     """A ModelInferRequest without its raw contents, and those, as slices of it.
+
+    One of very many fields is left as it is, without any slices.
 
     Raises:
         CallError: it is no message.
@@ -101,10 +109,13 @@ def apart(data: bytes) -> tuple[bytes, list[Data]]:
     view = memoryview(data)
     kept: list[memoryview] = []
     found: list[Data] = []
-    begin = place = 0
+    begin = place = fields = 0
     end = len(data)
     while place < end:
         start = place
+        fields += 1
+        if fields > MOST_FIELDS:
+            return data, None
         key, place = _varint(data, place)
         kind = key & 7
         if kind == 0:
@@ -161,6 +172,11 @@ def _input(message: Any, raw: Data | None) -> Tensor:
             f"{name:.256} of {datatype} has {strange[0]}; its contents are {member}",
         )
     given = getattr(contents, member)
+    if datatype == BYTES and len(given) > tensors.MOST_TEXTS:
+        raise fault(
+            "INVALID_VALUE_COUNT",
+            f"{name:.256} has {len(given)} items of {BYTES}; there may be {tensors.MOST_TEXTS}",
+        )
     if datatype == BYTES:
         return tensors.Tensor(name, datatype, shape, tensors.prefixed(given))
     if len(given) != items:

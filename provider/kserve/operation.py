@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from provider.errors import BadRequest, BadResult
+from provider.errors import BadRequest, BadResult, TooLarge
 from provider.kserve import cbor, kinds, tensors
 from provider.kserve.faults import fault
 from provider.kserve.kinds import Kind, Shape
@@ -74,7 +74,10 @@ class Operation:
             if tensor.name in found:
                 status = "MEDIAPIPE_GRAPH_ADD_PACKET_INPUT_STREAM_ERROR"
                 raise fault(status, f"{tensor.name:.256} is there twice")
-            found[tensor.name] = _value(tensor, shape or kinds.ANY, values)
+            try:
+                found[tensor.name] = _value(tensor, shape or kinds.ANY, values)
+            except BadResult as error:
+                raise TooLarge(error.message.removeprefix("the result cannot travel: ")) from None
         if takes.whole and (not takes.open or found.keys() <= takes.named.keys()):
             (name,) = takes.named
             missing = [] if found else sorted(takes.required)
@@ -113,12 +116,13 @@ class Operation:
 
 def _value(tensor: Tensor, shape: Shape, values: Values) -> list[Part]:
     if tensor.datatype == BYTES:
-        return [values.encode(_texts(tensor, shape))]
+        return [values.encode(_texts(tensor, shape, values))]
     if tensor.datatype not in FORMATS:
         return cbor.byte_string(tensor.data)
     if shape.kind in _SCALARS and not shape.levels:
         return [values.encode(_one(tensor, shape.kind))]
     if shape.kind is Kind.LIST or shape.levels:
+        _check_items(tensor, values)
         items = tensors.unpacked(tensor.datatype, tensor.data)
         return [values.encode(_nested(items, tensor.shape or (1,)))]
     return cbor.typed_array(tensor.datatype, tensor.shape, tensor.data)
@@ -132,9 +136,24 @@ def _one(tensor: Tensor, kind: Kind) -> Any:
     return tensors.unpacked(tensor.datatype, tensor.data)[0]
 
 
-def _texts(tensor: Tensor, shape: Shape) -> Any:
+def _check_items(tensor: Tensor, values: Values) -> int:
+    """How many plain values a tensor becomes.
+
+    Raises:
+        TooLarge: more than there may be.
+    """
+    items = math.prod(tensor.shape)
+    if items > values.limits.items:
+        raise TooLarge(
+            f"{tensor.name:.256} becomes a list of {items} items, over the limit of "
+            f"{values.limits.items}"
+        )
+    return items
+
+
+def _texts(tensor: Tensor, shape: Shape, values: Values) -> Any:
     """The value of a tensor of BYTES."""
-    name, count = tensor.name, math.prod(tensor.shape)
+    name, count = tensor.name, _check_items(tensor, values)
     try:
         items = tensors.split(tensor.data, count)
     except ValueError as error:

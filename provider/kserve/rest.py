@@ -70,15 +70,16 @@ def read(model: str, body: bytes, header_length: bytes | None, values: Values) -
     binary = parameters.pop(_BINARY_ALL, False)
     if not isinstance(binary, bool):
         raise _unfit(f"{_BINARY_ALL} is not a boolean")
+    outputs = told.get("outputs", [])
+    if not isinstance(outputs, list):
+        raise _unfit("outputs is not a list")
+    tensors.check_many(inputs=len(inputs), outputs=len(outputs), parameters=len(parameters))
     place, read_inputs = 0, []
     for each in inputs:
         tensor, place = _input(each, tail, place, sole=len(inputs) == 1)
         read_inputs.append(tensor)
     if place != len(tail):
         raise _unfit(f"{len(tail) - place} bytes follow the last input")
-    outputs = told.get("outputs", [])
-    if not isinstance(outputs, list):
-        raise _unfit("outputs is not a list")
     wanted = [_wanted(each) for each in outputs]
     return Body(InferRequest(model, given, read_inputs, parameters, wanted), binary=binary)
 

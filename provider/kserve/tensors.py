@@ -25,6 +25,10 @@ BYTES = "BYTES"
 UNKNOWN = "INVALID"
 """The datatype in metadata of a tensor of which nothing is known."""
 MOST_DIMENSIONS = 64
+MOST_TENSORS = 4096
+"""Inputs of a request, its parameters, and the outputs it asks for, each."""
+MOST_TEXTS = 1_000_000
+"""Items of BYTES in typed contents."""
 MOST_EMPTY = 1_000_000
 """Lists without members that are made of a shape without items."""
 _LARGEST = 1 << 62
@@ -192,6 +196,19 @@ class About:
 
 
 # --- what is claimed -----------------------------------------------------------------------------
+
+
+def check_many(**many: int) -> None:
+    """Refuse requests whose parts are more than there is any use for.
+
+    Raises:
+        CallError: there are more than `MOST_TENSORS` of one.
+    """
+    for name, number in many.items():
+        if number > MOST_TENSORS:
+            raise fault(
+                "INVALID_MESSAGE_STRUCTURE", f"{number} {name}; there may be {MOST_TENSORS}"
+            )
 
 
 def count(shape: Sequence[int], name: str) -> int:

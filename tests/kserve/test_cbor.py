@@ -64,6 +64,29 @@ def test_what_is_large_is_a_slice_of_what_came():
         assert data.obj is result
 
 
+def test_arrays_in_long_lists_are_arrays_too():
+    read = cbor.read(VALUES.encode([[np.zeros(2, "f4")] * 3] * 100), VALUES)
+    assert read == [[Typed("FP32", (2,), bytes(8))] * 3] * 100
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x5f\x41a\xff", b"\x9f\x01\x41b\xff", b"\xbf\x61a\x01\xff", b"\x7f\x61a\xff"]
+)
+def test_items_whose_length_is_not_told_are_read(data):
+    assert cbor.read(data, VALUES) == cbor2.loads(data)
+    assert cbor.read(b"\x81" + data, VALUES) == [cbor2.loads(data)]
+
+
+def test_a_list_of_numbers_with_a_shape_is_no_list_of_booleans():
+    for items in ([1, 2], [True, 2], [True, None]):
+        data = cbor2.dumps(cbor2.CBORTag(40, [[2], items]))
+        try:
+            read = cbor.read(data, VALUES)
+        except CallError:
+            continue
+        assert not isinstance(read, Typed)
+
+
 VALUE = st.recursive(
     st.none()
     | st.booleans()
@@ -122,6 +145,11 @@ def test_what_is_cut_off_is_refused(value, cut):
 def test_what_lies_is_refused(data):
     with pytest.raises(CallError):
         cbor.read(data, VALUES)
+
+
+def test_a_byte_string_that_is_cut_off_says_so():
+    with pytest.raises(CallError, match="ends within a byte string"):
+        cbor.read(b"\x82\x45abc", VALUES)
 
 
 @pytest.mark.parametrize("value", [0, 23, 24, 255, 256, 2**16, 2**32, 2**64 - 1])

@@ -211,7 +211,9 @@ def test_fields_around_large_contents_are_read_wherever_they_stand():
     rest = service_pb2.ModelInferRequest(
         model_name="later", inputs=[an_input(datatype="UINT8", shape=[len(contents)])]
     ).SerializeToString()
-    unknown = b"\xf8\x01\x05" + b"\xf5\x01abcd" + b"\xf1\x01abcdefgh"  # field 31: 0, 5, 1
+    unknown = (
+        b"\x38\x05" + b"\x3dabcd" + b"\xf8\x01\x05" + b"\xf5\x01abcd" + b"\xf1\x01abcdefgh"
+    )  # 7 and 31
     for data in (raw + rest, rest + raw, unknown + raw + unknown + rest):
         assert messages.read_infer(data).model == "later"
 
@@ -242,6 +244,7 @@ def test_both_ways_of_reading_see_the_same_message(raw, noise, place):
         expected = None
     try:
         head, found = messages.apart(data)
+        assert found is not None
         read = service_pb2.ModelInferRequest.FromString(head)
     except Exception:
         read = None
@@ -252,6 +255,22 @@ def test_both_ways_of_reading_see_the_same_message(raw, noise, place):
     assert list(map(bytes, found)) == list(expected.raw_input_contents)
     expected.ClearField("raw_input_contents")
     assert read == expected
+
+
+@pytest.mark.parametrize("field", [b"\x3a\0", b"\x2a\0", b"\x32\0", b"\x22\0"])
+def test_a_message_of_millions_of_fields_is_refused_at_little_cost(field):
+    # Looked through one by one in Python, it would take seconds in which nobody else is answered.
+    data = request() + field * 2_000_000
+    assert messages.apart(data) == (data, None)
+    if field != b"\x22\0":  # parameters of one name are one
+        refused(data, "INVALID_MESSAGE_STRUCTURE")
+
+
+def test_there_are_only_so_many_parameters_and_texts():
+    many = {str(n): service_pb2.InferParameter(bool_param=True) for n in range(4097)}
+    refused(request(parameters=many), "INVALID_MESSAGE_STRUCTURE")
+    texts = an_input(datatype="BYTES", bytes_contents=[b""] * 1_000_001)
+    refused(request(texts), "INVALID_VALUE_COUNT")
 
 
 @given(st.binary(max_size=200))

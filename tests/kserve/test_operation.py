@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pytest
 
 from provider.dispatch import Context  # noqa: TC001  a hint that is looked at
-from provider.errors import CallError
+from provider.errors import CallError, TooLarge
 from provider.kserve import cbor
 from provider.kserve.faults import ROWS, row_of
 from provider.kserve.operation import Operation
 from provider.kserve.tensors import InferRequest, Tensor, TensorMetadata, Wanted, prefixed, split
-from provider.wire.values import Values
+from provider.wire.values import Limits, Values
 from provider.worker import operations
 from provider.worker.schema import schemas
 
@@ -104,7 +104,8 @@ def test_several_are_spread_by_name():
         (list[str], np.array(["a", "b"], object), ["a", "b"]),
         (list[bytes], np.array([b"\xfe", b""], object), [b"\xfe", b""]),
         (list[bool], np.array([True, False]), [True, False]),
-        (dict, np.array([b'{"a": [1]}'], object), None),
+        (dict, np.array([b'{"a": [1]}'], object), {"a": [1]}),
+        (list[Point], np.array([b'[{"x": 1}]'], object), [{"x": 1}]),
         (typing.Any, np.array(["text"], object), "text"),
         (typing.Any, np.array([b"\xff"], object), b"\xff"),
         (typing.Any, np.array(["a", b"\xff"], object), ["a", b"\xff"]),
@@ -116,7 +117,6 @@ def test_a_value_is_what_its_hint_asks_for(hint, value, expected):
 
     f.__annotations__ = {"x": hint}
     got = given(f, tensor("x", value))["x"]
-    expected = {"a": [1]} if hint is dict else expected
     assert got == expected
     assert type(got) is type(expected)
 
@@ -217,6 +217,23 @@ def test_what_does_not_fit_is_refused(hint, tensors, status):
 
     f.__annotations__ = {"x": hint}
     assert refused(f, *tensors) == status
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (list, np.zeros(11)),
+        (list[str], np.array([""] * 11, object)),
+        (str, np.array(["x" * 101], object)),
+    ],
+)
+def test_what_is_over_a_limit_is_too_large(hint, value):
+    def f(x): ...
+
+    f.__annotations__ = {"x": hint}
+    request = InferRequest("f", inputs=[tensor("x", value)])
+    with pytest.raises(TooLarge, match="over the limit of"):
+        model(f).argument(request, Values(Limits(items=10, string=100)))
 
 
 # --- results -------------------------------------------------------------------------------------
@@ -326,6 +343,9 @@ def test_metadata_comes_from_the_annotations():
         g: list = (),
         h: dict | None = None,
         i=None,
+        j: list[Point] = (),
+        k: np.ndarray = None,
+        m: npt.NDArray[np.bool_] = None,
     ) -> Both: ...
 
     inputs, outputs = told(f)
@@ -338,6 +358,9 @@ def test_metadata_comes_from_the_annotations():
         TensorMetadata("g"),
         TensorMetadata("h", "BYTES", (1,)),
         TensorMetadata("i"),
+        TensorMetadata("j", "BYTES", (1,)),
+        TensorMetadata("k"),
+        TensorMetadata("m", "BOOL"),
     )
     assert outputs == (
         TensorMetadata("total", "FP64", (1,)),

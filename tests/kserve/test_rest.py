@@ -181,6 +181,11 @@ def test_a_length_of_the_json_that_cannot_be_is_refused(length):
     assert row_of(caught.value) is ROWS["REST_COULD_NOT_PARSE"]
 
 
+def test_there_are_only_so_many_inputs():
+    with pytest.raises(CallError, match="4097 inputs"):
+        read({"inputs": [{"name": "x"}] * 4097})
+
+
 def test_limits_of_values_hold():
     with pytest.raises(CallError):
         read({"inputs": [{"name": "x"}] * 11}, values=Values(Limits(items=10)))
