@@ -81,9 +81,15 @@ def test_a_path_of_a_container_is_looked_for_beside_the_config(tmp_path):
         {"name": "m", "base_path": "/nowhere/models/m"},
         {"name": "n", "graph_path": "/nowhere/m/graph.pbtxt"},
         {"name": "o", "graph_path": "/nowhere/m/missing.pbtxt"},
+        {"name": "p", "base_path": "nowhere/m"},
     )
     found = str(tmp_path / "m" / "graph.pbtxt")
-    assert [entry.graph for entry in told.entries] == [found, found, "/nowhere/m/missing.pbtxt"]
+    assert [entry.graph for entry in told.entries] == [
+        found,
+        found,
+        "/nowhere/m/missing.pbtxt",
+        str(tmp_path / "nowhere" / "m" / "graph.pbtxt"),
+    ]
     assert [note.split()[0] for note in told.notes] == [
         "/nowhere/models/m",
         "/nowhere/m/graph.pbtxt",
