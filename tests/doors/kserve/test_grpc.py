@@ -289,3 +289,38 @@ def test_a_model_that_is_saved_anew_is_answered_anew(serve):
     told = changing.http.get_model_metadata("new")
     assert told["inputs"] == [{"name": "y", "datatype": "BYTES", "shape": [1]}]
     assert not changing.http.is_model_ready("old")
+
+
+def test_a_stream_that_is_given_up_stops_its_function(serve):
+    endless = serve("""
+        import itertools
+        from provider.dispatch import operation
+
+        @operation
+        def numbers(first: int):
+            try:
+                yield from itertools.count(first)
+            finally:
+                print("stopped")
+        """)
+    with endless.stream() as stream:
+        stream.async_stream_infer("numbers", [tensor("first", np.array([5]))])
+        assert [stream.take()[0].as_numpy("output0")[0] for _ in range(3)] == [5, 6, 7]
+        stream.stop_stream(cancel_requests=True)
+    endless.provider.wait_for("printed", text="stopped")
+    assert endless.grpc.is_server_ready()
+
+
+def test_a_deadline_is_that_of_the_call(serve):
+    slow = serve("""
+        from provider.dispatch import context, operation
+
+        @operation
+        def left(most: float) -> bool:
+            return context().remaining <= most
+        """)
+    given = [tensor("most", np.array([PATIENCE]))]
+    result = slow.grpc.infer("left", given, client_timeout=PATIENCE)
+    assert result.as_numpy("output0").tolist() == [True]
+    status, _ = refused(lambda: slow.grpc.infer("left", given, client_timeout=1e-6))
+    assert status == "DEADLINE_EXCEEDED"
