@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 
@@ -36,6 +37,26 @@ async def test_both_listen_and_both_end():
         async with httpx.AsyncClient(trust_env=False) as client:
             with pytest.raises(httpx.ConnectError):
                 await client.get(addresses["http"])
+    finally:
+        await front.close()
+
+
+async def test_what_has_begun_is_waited_for():
+    backend = Backend()
+    front = Front(backend, HttpOptions(), None)
+    await front.open()
+    try:
+        async with asyncio.timeout(PATIENCE), httpx.AsyncClient(trust_env=False) as client:
+            call = client.post(f"{front.addresses['http']}/call/Wait", json=5, timeout=PATIENCE)
+            answering = asyncio.ensure_future(call)
+            await backend.begun.wait()
+            front.stop_listening()
+            settling = asyncio.ensure_future(front.settled())
+            done, _ = await asyncio.wait({settling}, timeout=0.1)
+            assert not done
+            backend.held.set()
+            await settling
+            assert (await answering).json() == 5
     finally:
         await front.close()
 

@@ -94,7 +94,7 @@ def _described(paths: list[str]) -> bytes:
             *(os.path.basename(path) for path in paths),
         ]
         try:
-            # In the empty folder, or it would take files that happen to be where we are.
+            # In the empty folder, or modules would be found that happen to be where we are.
             done = subprocess.run(
                 command,
                 cwd=folder,

@@ -49,6 +49,7 @@ def test_imports_from_beside_and_from_protobuf_come_first_and_are_not_served(tmp
 def test_files_where_we_are_are_not_taken(tmp_path, monkeypatch):
     own = written(tmp_path / "a", "own.proto", PROTO.format("right", "Own"))
     written(tmp_path / "b", "own.proto", PROTO.format("wrong", "Own"))
+    written(tmp_path / "b", "grpc_tools.py", "raise SystemExit('not this one')")
     monkeypatch.chdir(tmp_path / "b")
     assert names(compiled([own])) == ["right.Own"]
 
