@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     StatusOf = Callable[[CallError], str]
 
 REQUEST_ID = "x-request-id"
+RECENTLY = 5.0
+"""Seconds after a call in which others are likely to follow."""
 
 _OF_THE_WAY = frozenset({REQUEST_ID, "te", "content-type"})
 """Metadata that say nothing to a function."""
@@ -74,7 +78,15 @@ class Answering:
         self._tracebacks = tracebacks
         self._running = 0
         self.stopping = asyncio.Event()
-        """Set when the door begins to close: whoever only waits for news ends."""
+        """Set when the door begins to close: no more calls are taken, and whoever only waits for
+        news ends."""
+        self._newest = -math.inf
+        """When the last call came, in seconds of the monotonic clock."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls are on their way, or came just now."""
+        return self._running > 0 or time.monotonic() - self._newest < RECENTLY
 
     def unary(
         self, run: Unary, status_of: StatusOf = statuses.status_of, *, counted: bool = True
@@ -137,7 +149,9 @@ class Answering:
     ) -> AsyncGenerator[Asked, None]:
         asked = _asked(context)
         context.set_trailing_metadata(((REQUEST_ID, asked.id),))
-        self._running += counted
+        if counted:
+            self._running += 1
+            self._newest = time.monotonic()
         try:
             self._check(asked, counted=counted)
             yield asked
@@ -155,6 +169,8 @@ class Answering:
             self._running -= counted
 
     def _check(self, asked: Asked, *, counted: bool) -> None:
+        if counted and self.stopping.is_set():
+            raise Unavailable("the provider is stopping; call another instance")
         if counted and self._running > self._concurrency:
             raise Overloaded(
                 f"{self._concurrency} calls are on their way (PROVIDER_GRPC_CONCURRENCY)",

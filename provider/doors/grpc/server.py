@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 SPARE = 64
 """Requests that may be open beyond the calls: of health, of reflection, and to be refused."""
+REFUSING = 0.25
+"""Seconds for which calls are refused before connections are."""
+FOR_EVER = 3e8
+"""Seconds calls may take to end before `close` ends them."""
 LAST_WORDS = 1.0
 """Seconds an answer has to get out at the end."""
 MOST_METADATA = 16 * 1024
@@ -133,7 +137,14 @@ class GrpcServer:
         """Let nobody connect or call any more; calls that have begun go on."""
         self._answering.stopping.set()
         if self._server is not None and self._stopped is None:
-            self._stopped = asyncio.ensure_future(self._server.stop(3e8))  # until `close`
+            self._stopped = asyncio.ensure_future(self._stop())
+
+    async def _stop(self) -> None:
+        if self._answering.busy:
+            # What comes at the moment grpc stops is answered by it with CANCELLED, which tells
+            # clients to give up. So most of them are told `unavailable` first, by us.
+            await asyncio.sleep(REFUSING)
+        await self._server.stop(FOR_EVER)
 
     async def settled(self) -> None:
         """Wait until all calls are answered."""

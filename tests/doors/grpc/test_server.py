@@ -7,6 +7,7 @@ import asyncio
 import grpc.aio
 import pytest
 
+from provider.doors.grpc import server
 from provider.errors import StartError
 from tests.conftest import PATIENCE
 from tests.doors.grpc.conftest import TEXT, Texts, fails
@@ -76,6 +77,27 @@ async def test_who_stops_finishes_what_has_begun_and_takes_no_more(door):
         door.backend.held.set()
         assert await waiting == b"1"
         await door.server.settled()
+
+
+async def test_who_calls_all_the_time_is_told_that_it_stops(door, monkeypatch):
+    monkeypatch.setattr(server, "REFUSING", 1.0)  # however slow this machine is
+    told = []
+
+    async def call():
+        try:
+            while True:
+                await door.unary()(b"x")
+        except grpc.aio.AioRpcError as error:
+            told.append((error.code().name, error.details()))
+
+    async with asyncio.timeout(PATIENCE):
+        calling = [asyncio.ensure_future(call()) for _ in range(8)]
+        while not door.backend.calls:
+            await asyncio.sleep(0)
+        door.server.stop_listening()
+        await asyncio.gather(*calling)
+        await door.server.settled()
+    assert set(told) == {("UNAVAILABLE", "the provider is stopping; call another instance")}
 
 
 async def test_the_end_cancels_what_does_not_end(door):
