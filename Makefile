@@ -11,6 +11,9 @@ BIN := $(VENV)/bin
 # More than cores: most tests wait for the processes they started.
 TEST_PROCESSES ?= 6
 
+# Thousands of processes are started here that would all compile the same files again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test coverage check bench docs lock clean
 .DELETE_ON_ERROR:
 

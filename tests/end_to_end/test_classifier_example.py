@@ -14,7 +14,6 @@ import zipfile
 
 import numpy as np
 import pytest
-import skops.io
 
 from provider.errors import InvalidArgument
 from provider.testing import in_process
@@ -99,6 +98,8 @@ def test_both_reasons_are_told(classifier):
 
 
 def test_the_script_makes_the_model_again(tmp_path):
+    import skops.io  # takes a second, which only those pay who use it
+
     made = tmp_path / "model.skops"
     subprocess.run(
         [sys.executable, str(FOLDER / "train.py"), str(made)],
@@ -134,6 +135,8 @@ class Strange:
     ],
 )
 def test_a_file_that_is_no_model_ends_the_load(tmp_path, monkeypatch, content, reason):
+    import skops.io  # takes a second, which only those pay who use it
+
     path = tmp_path / "model.skops"
     match content:
         case "pickle":
@@ -148,6 +151,8 @@ def test_a_file_that_is_no_model_ends_the_load(tmp_path, monkeypatch, content, r
 
 
 def test_the_model_has_no_code_in_it():
+    import skops.io  # takes a second, which only those pay who use it
+
     with zipfile.ZipFile(FOLDER / "model.skops") as archive:
         assert not [name for name in archive.namelist() if not name.endswith((".npy", ".json"))]
     assert skops.io.get_untrusted_types(file=FOLDER / "model.skops") == []
