@@ -312,15 +312,16 @@ def test_a_stream_that_is_given_up_stops_its_function(serve):
 
 
 def test_a_deadline_is_that_of_the_call(serve):
-    slow = serve("""
+    waiting = serve("""
+        import time
         from provider.dispatch import context, operation
 
         @operation
-        def left(most: float) -> bool:
-            return context().remaining <= most
+        def wait() -> None:
+            while not context().cancelled:
+                time.sleep(0.01)
+            print("gave up")
         """)
-    given = [tensor("most", np.array([PATIENCE]))]
-    result = slow.grpc.infer("left", given, client_timeout=PATIENCE)
-    assert result.as_numpy("output0").tolist() == [True]
-    status, _ = refused(lambda: slow.grpc.infer("left", given, client_timeout=1e-6))
+    status, _ = refused(lambda: waiting.grpc.infer("wait", [], client_timeout=0.5))
     assert status == "DEADLINE_EXCEEDED"
+    waiting.provider.wait_for("printed", text="gave up")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
 from provider import __version__
+from tests.conftest import write
 from tests.kserve_clients import Served, tensor
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -184,6 +186,21 @@ def test_routes_of_the_author_come_first(serve):
     assert own.ask("/v2/models/x") == (200, b'"my x"')
     assert own.ask("/v2/models/mine/ready") == (200, b"")
     assert own.ask("/v2/models/x", "POST", b"{}")[0] == 405
+
+
+def test_a_route_that_is_saved_comes_first_at_once(serve):
+    program = """
+        from provider.dispatch import operation
+
+        @operation
+        def mine(name: str) -> str:
+            return f"my {name}"
+        """
+    own = serve(program)
+    assert own.ask("/v2/models/mine/ready") == (200, b"")
+    text = program.replace("@operation", '@operation(http="GET /v2/models/{name}/ready")')
+    write(Path(own.provider.environment["PYTHON_DISPATCH"]), text)
+    assert own.ask("/v2/models/mine/ready") == (200, b'"my mine"')
 
 
 def test_probes_need_no_secret_and_models_do(serve):
