@@ -310,6 +310,12 @@ def test_a_map_gives_outputs_by_name():
     assert answer({}).outputs == []
 
 
+def test_what_cannot_even_be_json_is_an_error():
+    with pytest.raises(CallError, match="The result cannot be written - output0") as caught:
+        answer(2**20_000)
+    assert caught.value.code == 500
+
+
 def test_only_what_is_asked_for_comes():
     assert [each.name for each in answer({"a": 1, "b": 2}, outputs=["b", "b"]).outputs] == ["b"]
     with pytest.raises(CallError, match="c is none of a, b") as caught:
