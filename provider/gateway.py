@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nats.aio.client import Client
 
 from provider import connection
+from provider.allocator import keep_memory
 from provider.doors.front import Front
 from provider.doors.over_nats import OverNats
 from provider.errors import ExitCode
@@ -62,6 +63,7 @@ async def run(
     Raises:
         StartError: NATS cannot be reached and waiting was refused, or a door cannot be opened.
     """
+    keep_memory()
     client = Client()
     backend = OverNats(client, address, call_timeout, limits)
     front = Front(backend, http, grpc)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import nats.errors
 
 from provider import connection
+from provider.allocator import keep_memory
 from provider.burst_client import BurstClient
 from provider.doors.admin import AdminDoor
 from provider.doors.describe import DescribeDoor
@@ -91,6 +92,7 @@ async def run(
         StartError: the code cannot be loaded, NATS cannot be reached and waiting was refused, or
             another door cannot be opened.
     """
+    keep_memory()
     return await _Host(settings, setup, options, announce, membership, http, grpc).life()
 
 

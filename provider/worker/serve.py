@@ -23,6 +23,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from provider import dispatch
+from provider.allocator import keep_memory
 from provider.errors import CallTimeout
 from provider.wire.frames import (
     VERSION,
@@ -81,6 +82,7 @@ def serve(link_descriptor: int, progress_descriptor: int) -> int:
     signal.signal(signal.SIGINT, lambda *_: None)
     os.register_at_fork(after_in_child=link.close)  # it belongs to the parent
     _die_with_host()
+    keep_memory()
     answers = Answers(link, progress)
     serving = _Serving(link, progress, answers)
     serving.prints.mark_lines()
