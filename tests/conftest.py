@@ -24,12 +24,10 @@ from hypothesis import settings
 from provider import client as provider_client
 from provider.host.embedded import find_server
 from tests import forked
+from tests.logged import PATIENCE, events  # noqa: F401  a fixture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-PATIENCE = 40.0
-"""Seconds a test waits for something that should come at once, on however slow a machine."""
 
 OTHER_PLUGINS_OFF = tuple(
     word

@@ -9,11 +9,10 @@ import signal
 import sys
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cbor2
 import pytest
-import structlog
-from structlog._config import BoundLoggerLazyProxy
 
 from provider.host.admission import Admission
 from provider.host.call import Call
@@ -23,6 +22,9 @@ from provider.host.path import CallPath
 from provider.host.watch import Watch
 from provider.wire.frames import Encoding
 from tests.conftest import PATIENCE
+
+if TYPE_CHECKING:
+    from tests.logged import Events
 
 PROGRAM = """
     import ctypes, os, signal, sys, time
@@ -54,57 +56,6 @@ PROGRAM = """
         raise LookupError(command)
 """
 """Does what the tests ask for, and writes down every call it begins."""
-
-
-class Events(list):
-    """What was logged, as it comes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._news = asyncio.Event()
-
-    def __call__(self, _logger, level, fields):
-        self.append({**fields, "level": level})
-        self._news.set()
-        raise structlog.DropEvent
-
-    def of(self, event, since=0, **fields):
-        return [
-            entry
-            for entry in self[since:]
-            if entry["event"] == event
-            and all(entry.get(name) == value for name, value in fields.items())
-        ]
-
-    async def until(self, event, count=1, **fields):
-        """Wait until this was logged `count` times; the newest one."""
-        found, looked_at = [], 0
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                found += self.of(event, looked_at, **fields)
-                looked_at = len(self)
-                if len(found) >= count:
-                    return found[-1]
-                self._news.clear()
-                await self._news.wait()
-
-
-@pytest.fixture
-def events():
-    """Everything logged during the test; nothing of it is printed."""
-    captured = Events()
-    # Another test of this process may have configured logs, and loggers keep what they first found.
-    structlog.reset_defaults()
-    for module in list(sys.modules.values()):
-        logger = vars(module).get("_log")
-        if isinstance(logger, BoundLoggerLazyProxy):
-            vars(logger).pop("bind", None)
-    processors = structlog.get_config()["processors"]
-    kept = processors.copy()
-    # In place: loggers in use keep the list they were made with.
-    processors[:] = [captured]
-    yield captured
-    processors[:] = kept
 
 
 class Asked:

@@ -158,7 +158,7 @@ async def test_who_cancels_cancels_the_call(door, message):
 
 
 @pytest.mark.parametrize("name", ["Collect", "Talk"])
-async def test_methods_that_take_streams_are_refused_in_words(door, message, name, capsys):
+async def test_methods_that_take_streams_are_refused_in_words(door, message, name):
     call = door.channel.stream_stream(method(name))()
     async with fails("UNIMPLEMENTED") as caught:
         await call.write(message())
@@ -186,12 +186,12 @@ async def test_a_message_over_a_limit_of_values(door, message, protos):
     assert door.backend.calls == []
 
 
-async def test_a_result_that_does_not_fit_is_told_to_caller_and_author(door, message, capsys):
+async def test_a_result_that_does_not_fit_is_told_to_caller_and_author(door, message, events):
     door.backend.answers["p.Own.Do"] = VALUES.encode({"nam": 1})
     async with fails("INTERNAL") as caught:
         await door.unary(method("Do"))(message())
     assert caught[0].details() == "the result is no p.In: p.In has no field 'nam', at value['nam']"
-    assert "result_unfit" in capsys.readouterr().out
+    assert "has no field 'nam'" in events.of("result_unfit")[0]["reason"]
 
 
 async def test_an_operation_that_is_not_there(door, message):
