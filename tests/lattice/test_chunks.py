@@ -14,7 +14,6 @@ from base64 import urlsafe_b64encode
 import nats
 import nats.js.errors
 import pytest
-import structlog.testing
 from nats.aio.client import Client
 
 from provider.burst_client import BurstClient
@@ -188,25 +187,23 @@ async def test_nothing_is_left_of_a_deleted_object(bucket):
     assert await bucket.store.get("two", 1, PATIENCE) == b"2"
 
 
-async def test_deleting_what_is_not_there_is_fine(bucket):
-    with structlog.testing.capture_logs() as logged:
-        await bucket.store.delete("one")
-        await bucket.jetstream.create_object_store(bucket.lattice)
-        await bucket.store.delete("one")
-    assert logged == []
+async def test_deleting_what_is_not_there_is_fine(bucket, events):
+    await bucket.store.delete("one")
+    await bucket.jetstream.create_object_store(bucket.lattice)
+    await bucket.store.delete("one")
+    assert events == []
 
 
-async def test_a_failed_delete_is_logged(shared_nats):
-    with structlog.testing.capture_logs() as logged:
-        async with connected(shared_nats) as bucket:
-            await bucket.store.delete("one")
+async def test_a_failed_delete_is_logged(shared_nats, events):
+    async with connected(shared_nats) as bucket:
         await bucket.store.delete("one")
-    assert [(entry["event"], entry["object"]) for entry in logged] == [
+    await bucket.store.delete("one")
+    assert [(entry["event"], entry["object"]) for entry in events] == [
         ("object_not_deleted", "one"),
         ("object_not_deleted", "one"),
     ]
-    assert logged[0]["error"].startswith("nats: Failed to create store: JetStream is not enabled")
-    assert logged[1]["error"] == "nats: connection closed"
+    assert events[0]["error"].startswith("nats: Failed to create store: JetStream is not enabled")
+    assert events[1]["error"] == "nats: connection closed"
 
 
 @pytest.mark.parametrize("nuid", [">", "*"])
