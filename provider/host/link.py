@@ -264,7 +264,7 @@ class Link(asyncio.Protocol):
         with contextlib.ExitStack() as theirs:
             try:
                 await self._process.start(*await self._open(theirs))
-            except BaseException:
+            except BaseException:  # cancelled too: nothing of ours is left open
                 self._close()
                 self._forget_progress()
                 raise

@@ -131,7 +131,7 @@ class _Complaints:
                 _write(f"the background worker {self._name} failed", error)
         until = now + self._pause
         while self._worker.is_active() and time.monotonic() < until:
-            time.sleep(AGAIN)
+            time.sleep(AGAIN)  # nothing tells a worker that it is to stop
 
 
 def _tell(worker: Any) -> None:

@@ -199,7 +199,7 @@ async def _listen(host: str, port: int) -> list[socket.socket]:
             chosen = sockets[0].getsockname()[1] if len(sockets) > 1 and not port else port
             listening.bind((address[0], chosen, *address[2:]))
             listening.setblocking(False)
-    except BaseException:
+    except BaseException:  # cancelled too: none is left open
         for listening in sockets:
             listening.close()
         raise

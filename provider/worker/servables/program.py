@@ -93,7 +93,7 @@ class Servables:
                 each.load(self._folders)
                 each.check_against(old)
                 each.complain()
-        except BaseException:
+        except BaseException:  # sys.exit too: what was made is finalized
             for each in self.all:
                 each.unload()
             raise

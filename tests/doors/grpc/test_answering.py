@@ -153,7 +153,7 @@ async def test_who_reads_slowly_slows_the_function_down(door):
         made = -1
         while made != door.backend.made:  # until it stands still
             made = door.backend.made
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # nothing tells that nothing more comes
         for _ in range(made + 10):
             await call.read()
         assert door.backend.made >= made + 10

@@ -61,7 +61,7 @@ class Echo:
                     await asyncio.sleep(0)
             while call.operation == "stubborn":
                 try:
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.01)  # a function that will not be stopped
                 except asyncio.CancelledError:
                     self.cancelled.append("stubborn")
                 yield b"1"

@@ -207,4 +207,4 @@ async def test_bodies_that_are_read_together_have_a_limit(open_door):
 async def _turn():
     import asyncio
 
-    await asyncio.sleep(0.005)
+    await asyncio.sleep(0.005)  # its callers ask again until it is so

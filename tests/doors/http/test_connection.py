@@ -164,7 +164,7 @@ async def test_a_slow_body_behind_a_call_is_refused_once_and_after_it(open_door)
     wire.post("/call/wait", b"7")
     wire.send(HEAD, b"Content-Length: 5\r\n\r\n12")
     await door.backend.begun.wait()
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(0.6)  # longer than the time that is tried
     door.backend.held.set()
     first, second = await wire.answer(), await wire.answer()
     assert (first.status, first.body, second.status) == (200, b"7", 408)
@@ -194,7 +194,7 @@ async def test_drops_of_a_body_do_not_keep_a_connection(open_door):
     async def drip():
         while True:
             wire.send(b"1")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # a client that is slow on purpose
 
     dripping = asyncio.create_task(drip())
     try:
@@ -218,7 +218,7 @@ async def test_a_call_may_take_longer_than_a_request_may_take_to_come(open_door)
     wire = await door.connect()
     wire.post("/call/wait", b"1")
     await door.backend.begun.wait()
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(0.6)  # longer than the time that is tried
     door.backend.held.set()
     assert (await wire.answer()).body == b"1"
 

@@ -99,6 +99,6 @@ async def test_who_reads_slowly_slows_the_function_down(door):
     made = -1
     while made != door.backend.made:
         made = door.backend.made
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # nothing tells that nothing more comes
     assert 0 < made < 3000
     assert not door.backend.left.is_set()

@@ -78,7 +78,7 @@ async def test_where_all_connections_are_busy_another_is_told_so(open_door):
     for wire in busy:
         wire.post("/call/wait", b"1")
     while len(door.backend.calls) < 2:
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.005)  # asked again until it is so
     answer = await (await door.connect()).answer()
     assert (answer.status, answer.problem["kind"]) == (503, "unavailable")
     assert answer.headers["retry-after"] == "1"
