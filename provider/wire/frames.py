@@ -94,8 +94,12 @@ class FrameError(Exception):
 _HEAD = struct.Struct("<IBQ")
 _CALL = struct.Struct("<IBQBdH")
 _CALL_BODY = struct.Struct("<BdH")
-_BODY_HEAD, _unpack_call = _CALL_BODY.size, _CALL_BODY.unpack_from
-_OVERHEAD = _HEAD.size - 4
+BODY_HEAD, unpack_call = _CALL_BODY.size, _CALL_BODY.unpack_from
+"""Bytes of a CALL body before the operation, and what takes them apart: encoding, deadline, bytes
+of the operation. For those who run every call; `read_call` is the same for everybody else."""
+OVERHEAD, pack_head = _HEAD.size - 4, _HEAD.pack
+"""What the length of a frame counts beside its body, and what writes the bytes before that: length,
+type, number. For those who answer every call; `frame` is the same for everybody else."""
 _CALL_OVERHEAD = _CALL.size - 4
 _FRAME_TYPES = frozenset(map(int, FrameType))
 _PLAIN_CALL = int(FrameType.CALL)
@@ -112,7 +116,7 @@ def frame(kind: int, number: int, body: bytes = b"") -> bytes:
         number: the call it belongs to, 0..2**64-1.
         body: what it carries.
     """
-    return _HEAD.pack(len(body) + _OVERHEAD, kind, number) + body
+    return _HEAD.pack(len(body) + OVERHEAD, kind, number) + body
 
 
 def call_frame(
@@ -153,13 +157,13 @@ def read_call(body: bytes) -> tuple[int, float, bytes, bytes]:
     Raises:
         FrameError: the body is shorter than it says.
     """
-    if len(body) < _BODY_HEAD:
+    if len(body) < BODY_HEAD:
         raise FrameError(f"a call frame of {len(body)} bytes has no room for its head")
-    encoding, deadline, length = _unpack_call(body)
-    start = _BODY_HEAD + length
+    encoding, deadline, length = unpack_call(body)
+    start = BODY_HEAD + length
     if start > len(body):
         raise FrameError(f"an operation of {length} bytes does not fit its frame")
-    return encoding, deadline, body[_BODY_HEAD:start], body[start:]
+    return encoding, deadline, body[BODY_HEAD:start], body[start:]
 
 
 class FrameReader:
@@ -195,7 +199,7 @@ class FrameReader:
         unpack, head, most = _HEAD.unpack_from, _HEAD.size, self._most
         while end - position >= head:
             length, kind, number = unpack(data, position)
-            if length < _OVERHEAD or length > most or kind not in _FRAME_TYPES:
+            if length < OVERHEAD or length > most or kind not in _FRAME_TYPES:
                 raise FrameError(f"type {kind} with {length} bytes is no frame")
             after = position + 4 + length
             if after > end:

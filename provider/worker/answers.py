@@ -3,6 +3,10 @@
 The rule of this file: a burst of answers costs one system call, and no answer that is ready waits
 for a call that is not. The loop in `serve` flushes when it is idle or before something slow; the
 attendant thread is the net under it, and also ends the process when the host is gone.
+
+One thread holds answers, the one that runs calls, and needs no lock for it: only it moves the end
+of what is held and starts over. Others send what they find and note how far they came. The lock is
+for the link, on which no two may write at once.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ LARGE = 16 * 1024
 
 
 class Answers:
-    """Answers on their way to the host, sent together.
+    """Answers on their way to the host, sent together. Belongs to the thread that made it.
 
     Held ones lie in the memory the host sees, so none that is finished is lost, however the process
     ends.
@@ -44,7 +48,10 @@ class Answers:
     def __init__(self, link: socket.socket, progress: Progress) -> None:
         self._link = link
         self._room = progress.room
-        self._note = progress.hold
+        self._words = progress.words
+        self._thread = threading.get_ident()
+        self._sent = 0
+        """Bytes of those held that another thread has sent."""
         self._lock = threading.Lock()
         self._leaving = threading.Event()
         self.held = 0
@@ -55,20 +62,21 @@ class Answers:
         """Done by the attendant at each look."""
 
     def hold(self, answer: bytes) -> None:
-        """Keep an answer until the next flush, or send it at once if it is large."""
+        """Keep an answer until the next flush, or send it at once if it is large.
+
+        For the thread that this belongs to.
+        """
         size = len(answer)
-        with self._lock:
-            held = self.held
-            end = held + size
-            if size > LARGE or end > ROOM:
-                self._send_held()
-                self._link.sendall(answer)
-                return
-            if not held:
-                self.since = time.monotonic()
-            self._room[held:end] = answer
-            self._note(end)
-            self.held = end
+        held = self.held
+        end = held + size
+        if size > LARGE or end > ROOM:
+            self.send(answer)
+            return
+        if not held:
+            self.since = time.monotonic()
+        self._room[held:end] = answer
+        self._words[1] = end
+        self.held = end
 
     def send(self, answer: bytes) -> None:
         """Send an answer at once, after those that are held."""
@@ -116,11 +124,17 @@ class Answers:
             self._send_held()
 
     def _send_held(self) -> None:
-        if self.held:
-            self._link.sendall(self._room[: self.held])
-            # Should we end before the next line, the host reads these twice and minds once.
-            self._note(0)
-            self.held = 0
+        held = self.held
+        if not held:
+            return
+        if held > self._sent:
+            self._link.sendall(self._room[self._sent : held])
+        if threading.get_ident() != self._thread:
+            self._sent = held
+            return
+        # Should we end before the next line, the host reads these twice and minds once.
+        self._words[1] = 0
+        self.held = self._sent = 0
 
     def _attend(self, leaves: Callable[[], bool]) -> None:
         poll = select.poll()

@@ -22,7 +22,14 @@ from provider.dispatch import Context
 from provider.errors import BadRequest, BadResult, CallError
 from provider.wire import json_form
 from provider.wire.about import read_about
-from provider.wire.frames import Encoding, FrameType, frame, read_call
+from provider.wire.frames import (
+    OVERHEAD,
+    Encoding,
+    FrameType,
+    frame,
+    pack_head,
+    read_call,
+)
 from provider.wire.values import Values
 from provider.worker.faults import as_handler_error, sendable, shown
 from provider.worker.leaving import leave_at_once
@@ -251,8 +258,10 @@ class Runner:
             return self.error_frame(number, as_handler_error(error))
         try:
             if encoding in _AS_CBOR:
-                return frame(_RESULT, number, self._values.encode(result))
-            return frame(_RESULT, number, json_form.encode(result, self._values))
+                body = self._values.encode(result)
+            else:
+                body = json_form.encode(result, self._values)
+            return pack_head(len(body) + OVERHEAD, _RESULT, number) + body
         except CallError as error:
             return self._second_try(number, encoding, result, error)
         except BaseException as error:  # noqa: BLE001  methods of user types run while encoding

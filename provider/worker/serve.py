@@ -26,11 +26,13 @@ from provider import dispatch
 from provider.allocator import keep_memory
 from provider.errors import CallTimeout
 from provider.wire.frames import (
+    BODY_HEAD,
     VERSION,
     FrameError,
     FrameType,
     frame,
     read_call,
+    unpack_call,
 )
 from provider.wire.progress import Progress
 from provider.wire.values import Limits, Values
@@ -176,9 +178,9 @@ class _Serving:
 
     def _run_alone(self, runner: Runner, frames: Iterator[Frame]) -> Frame | None:
         # The way of every call in the default mode. All it needs is at hand, and around the user's
-        # function it is two calls of ours: to take the frame apart, and `outcome`.
-        answers, hold = self._answers, self._answers.hold
-        quick, outcome, begin, clock = self._quick, runner.outcome, self._progress.begin, monotonic
+        # function it is two calls of ours: `outcome`, and `hold`.
+        answers, hold, words = self._answers, self._answers.hold, self._progress.words
+        quick, outcome, clock = self._quick, runner.outcome, monotonic
         out, error = self.prints.unfinished
         for other in frames:
             kind, number, body = other
@@ -188,18 +190,25 @@ class _Serving:
                     continue
                 return other
             runner.current = other
-            encoding, deadline, operation, payload = read_call(body)
+            # What `read_call` does, which says what is wrong where something is.
+            if len(body) < BODY_HEAD:
+                read_call(body)
+            encoding, deadline, size = unpack_call(body)
+            start = BODY_HEAD + size
+            if len(body) < start:
+                read_call(body)
+            operation = body[BODY_HEAD:start]
             known = operation in quick
             if not known and answers.held:
                 answers.flush()
             # The note first, then the clock: whoever looks after the deadline and does not find
             # this call begun may be sure that it will not run.
-            begin(number)
+            words[0] = number
             now = clock()
             if now >= deadline:
                 hold(runner.error_frame(number, CallTimeout(LATE)))
                 continue
-            answer = outcome(number, encoding, operation, payload)
+            answer = outcome(number, encoding, operation, body[start:])
             if self._forked:
                 os._exit(0)  # a child that user code forked, and that came back here
             if out or error:

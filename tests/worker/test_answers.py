@@ -124,22 +124,54 @@ def test_a_large_answer_is_not_held(progress):
 def test_threads_lose_no_answer(link, progress):
     host, worker = link
     answers = Answers(worker, progress)
+    came = bytearray()
 
-    def work(name):
+    def read():
+        while came.count(b" ") < 600:
+            came.extend(host.recv(1 << 16))
+
+    def send():
         for number in range(200):
-            (answers.send if number % 2 else answers.hold)(b"%c%03d " % (name, number))
+            answers.send(b"b%03d " % number)
 
-    threads = [threading.Thread(target=work, args=[name]) for name in b"ab"]
-    for thread in threads:
+    def flush():
+        while reading.is_alive():
+            answers.flush()
+
+    reading, others = threading.Thread(target=read), [send, flush]
+    others = [threading.Thread(target=other) for other in others]
+    reading.start()
+    for thread in others:
         thread.start()
-    came = b""
-    while came.count(b" ") < 400:
-        came += host.recv(1 << 16)
-    for thread in threads:
+    for number in range(400):  # only the thread it belongs to holds
+        (answers.send if number % 7 == 0 else answers.hold)(b"a%03d " % number)
+        if number % 31 == 0:
+            answers.flush()
+    answers.flush()
+    for thread in (reading, *others):
         thread.join(PATIENCE)
-    for name in b"ab":
-        mine = [answer[1:] for answer in came.split() if answer[0] == name]
-        assert mine == [b"%03d" % number for number in range(200)]
+        assert not thread.is_alive()
+    for name, count in ((b"a", 400), (b"b", 200)):
+        mine = [answer[1:] for answer in came.split() if answer.startswith(name)]
+        assert mine == [b"%03d" % number for number in range(count)]
+
+
+def test_what_another_thread_has_sent_is_not_sent_again(link, progress):
+    host, worker = link
+    answers = Answers(worker, progress)
+    answers.hold(b"one ")
+    other = threading.Thread(target=answers.flush)
+    other.start()
+    other.join(PATIENCE)
+    assert host.recv(99) == b"one "
+    assert progress.held() == b"one "  # the host, which has had it, minds it no more
+    answers.hold(b"two ")
+    answers.flush()
+    assert host.recv(99) == b"two "
+    assert progress.held() == b""
+    answers.hold(b"three")
+    answers.flush()
+    assert host.recv(99) == b"three"
 
 
 ATTENDED = """
