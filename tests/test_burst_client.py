@@ -12,6 +12,7 @@ import nats.errors
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nats.aio.transport import TcpTransport
 
 from provider.burst_client import BurstClient, hpub, pub
 from provider.doors.subscriptions import settle
@@ -163,19 +164,15 @@ MESSAGES = st.lists(
         st.sampled_from([b"a", b"a.b.c"]),
         st.sampled_from([7, 8]),
         st.sampled_from([b"", b"_INBOX.x.1"]),
-        st.binary(max_size=40) | st.just(b"MSG a 7 3\r\n") | st.just(b"\r\n"),
+        st.binary(max_size=40) | st.sampled_from([b"MSG a 7 3\r\n", b"\r\n", b"ok", b"PING"]),
         st.booleans(),
     ),
     max_size=8,
 )
 
 
-@settings(max_examples=100)
-@given(messages=MESSAGES, cuts=st.lists(st.integers(0, 600), max_size=6))
-async def test_wherever_the_bytes_are_split_the_messages_are_the_same(messages, cuts):
-    taker = Taker()
-    client = BurstClient(taker.burst)
-    client.takers = {7: taker.take, 8: taker.take}
+def written(messages):
+    """What a server writes, and what is to be taken of it."""
     stream, expected = b"", []
     for subject, sid, reply, data, with_headers in messages:
         head = b"%b %d %b" % (subject, sid, reply + b" " if reply else b"")
@@ -187,18 +184,113 @@ async def test_wherever_the_bytes_are_split_the_messages_are_the_same(messages, 
         else:
             stream += b"MSG %b%d\r\n%b\r\n" % (head, len(data), data)
             expected.append((subject, reply, data, None))
-    stream += b"+OK\r\n"
+        if data == b"ok":
+            stream += b"+OK\r\n"
+    return stream + b"+OK\r\n", expected
+
+
+def parts(stream, cuts):
     places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
-    for start, end in itertools.pairwise(places):
-        await client._ps.parse(stream[start:end])
+    return [stream[start:end] for start, end in itertools.pairwise(places)]
+
+
+CUTS = st.lists(st.integers(0, 600), max_size=6)
+
+
+@settings(max_examples=100)
+@given(messages=MESSAGES, cuts=CUTS)
+async def test_wherever_the_bytes_are_split_the_messages_are_the_same(messages, cuts):
+    taker = Taker()
+    client = BurstClient(taker.burst)
+    client.takers = {b"7": taker.take, b"8": taker.take}
+    stream, expected = written(messages)
+    for part in parts(stream, cuts):
+        await client._ps.parse(part)
     assert taker.taken == expected
+
+
+class Everything(BurstClient):
+    """What nats-py's own parser calls is taken down beside what takers are given."""
+
+    def __init__(self, taker):
+        super().__init__(taker.burst)
+        self.taker = taker
+        self.options = {"verbose": False}
+        self._status = BurstClient.CONNECTED
+        self._transport = TcpTransport()
+        self.reader = self._transport._io_reader = asyncio.StreamReader()
+
+    async def _process_msg(self, sid, subject, reply, data, headers):
+        if b"%d" % sid in self.takers:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        await asyncio.sleep(0)
+        fields = {"A": "b"} if headers else None
+        self.taker.taken.append((subject, reply, data, fields))
+
+    async def _process_op_err(self, error):
+        assert isinstance(error, nats.errors.UnexpectedEOF)
+
+
+@settings(max_examples=200)
+@given(
+    messages=MESSAGES,
+    cuts=CUTS,
+    direct=st.sampled_from([(b"7", b"8"), (b"7",), ()]),
+    turns=st.lists(st.booleans(), min_size=7, max_size=7),
+)
+async def test_whoever_takes_them_messages_keep_the_order_of_the_connection(
+    messages, cuts, direct, turns
+):
+    taker = Taker()
+    client = Everything(taker)
+    client.takers = dict.fromkeys(direct, taker.take)
+    stream, expected = written(messages)
+    reading = asyncio.create_task(client._read_loop())
+    for part, turn in zip(parts(stream, cuts), turns, strict=False):
+        if turn:
+            await asyncio.sleep(0)
+        client.reader.feed_data(part)
+    client.reader.feed_eof()
+    async with asyncio.timeout(PATIENCE):
+        await reading
+    assert taker.taken == expected
+
+
+async def test_what_is_inside_a_message_of_others_is_no_message():
+    taker = Taker()
+    client = Everything(taker)
+    client.takers = {b"7": taker.take}
+    reading = asyncio.create_task(client._read_loop())
+    inside = b"MSG a 7 back 3\r\nabc\r\n"
+    for part in (b"MSG other 9 %d\r\n" % len(inside), inside, b"\r\nMSG a 7 3\r\nd", b"ef\r\n"):
+        await asyncio.sleep(0)
+        client.reader.feed_data(part)
+    client.reader.feed_eof()
+    async with asyncio.timeout(PATIENCE):
+        await reading
+    assert taker.taken == [(b"other", b"", inside, None), (b"a", b"", b"def", None)]
+
+
+async def test_messages_are_taken_where_they_come_in(shared_nats):
+    async with connected(shared_nats.url) as (client, taker, other):
+        await client.subscribe_directly("burst.first", "q", taker.take)
+        await settle(client)
+
+        async def never(data):
+            await asyncio.Event().wait()
+
+        client._ps.parse = never  # nats-py's task may be as late as it likes
+        for data in (b"1", os.urandom(700_000), b"3"):
+            await other.publish("burst.first", data, reply="back")
+        await taker.until(3)
 
 
 @pytest.mark.parametrize("line", [b"MSG a x 3\r\nabc\r\n", b"MSG a\r\n", b"MSG a 7 y\r\n"])
 async def test_a_line_that_is_none_is_nats_pys_to_refuse(line):
     taker = Taker()
     client = BurstClient(taker.burst)
-    client.takers = {7: taker.take}
+    client.takers = {b"7": taker.take}
     with pytest.raises(nats.errors.ProtocolError):
         await client._ps.parse(line)
     assert taker.taken == []
