@@ -7,6 +7,7 @@ calls them owns sockets and clocks.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from provider.errors import BadRequest, BadResult, CallError, clip
@@ -96,10 +97,17 @@ class RequestReader:
         values: whose limits hold for what has to be looked at.
     """
 
-    __slots__ = ("_heads", "_plain", "_values")
+    __slots__ = ("_heads", "_plain", "_values", "head", "operation", "size")
 
     def __init__(self, values: Values) -> None:
         self._values = values
+        self.head = b""
+        """The bytes before the payload of the newest request that `plain` knew. Callers come in
+        bursts that begin alike: what begins so, and has more than `size` bytes, is a call of
+        `operation`, and what comes after them is its payload."""
+        self.operation = ""
+        self.size = sys.maxsize
+        """Bytes of `head`; before there is one, more than anything has."""
         self._heads: dict[bytes, Request] = {}
         self._plain: dict[bytes, str] = {}
 
@@ -137,9 +145,11 @@ class RequestReader:
         the request: it is for `read`.
         """
         start = data.find(_PAYLOAD, 0, LONGEST_HEAD) + len(_PAYLOAD)
-        operation = self._plain.get(data[:start])
+        head = data[:start]
+        operation = self._plain.get(head)
         if operation is None or start >= len(data):
             return None
+        self.head, self.operation, self.size = head, operation, start
         return operation, data[start:]
 
     def _walk(self, data: bytes) -> tuple[Request, int]:  # noqa: C901  one walk over the keys

@@ -174,6 +174,30 @@ def test_a_request_is_the_same_when_it_comes_again():
     assert again.payload == cbor2.dumps("right")
 
 
+NAMES = st.sampled_from(["a", "b", "payload", "gpayload", "x" * 30, "py.gpayload"])
+BODIES = st.sampled_from([0, "payload", b"gpayload", [1, "gpayload"], {"payload": 1}, None])
+
+
+@given(
+    requests=st.lists(st.tuples(NAMES, BODIES), min_size=1, max_size=6),
+    data=st.binary(max_size=20),
+)
+def test_what_begins_as_the_newest_plain_request_means_the_same(requests, data):
+    reader = RequestReader(VALUES)
+    assert reader.size > len(data)  # before the first one nothing does
+    for operation, payload in requests:
+        written = cbor2.dumps({"operation": operation, "payload": payload})
+        reader.read(written)
+        if reader.plain(written) is not None:
+            assert written == reader.head + written[reader.size :]
+            assert reader.operation == operation
+        alike = reader.head + data
+        if data and reader.operation:
+            assert reader.size == len(reader.head)
+            fresh = RequestReader(VALUES).read(alike)
+            assert fresh == Request(reader.operation, alike[reader.size :])
+
+
 def test_what_says_nothing_but_operation_and_payload_is_plain_from_the_second_time_on():
     reader = RequestReader(VALUES)
     first = request(OPERATION, b"\x67payload" + cbor2.dumps(1))
