@@ -163,9 +163,14 @@ _ONE_BYTE: dict[bytes, Any] = {
 }
 """The values of one byte. Small integers, truth and None are what most calls are about, and what is
 looked up costs a third of what the codec does."""
+_HEADS = {0x59: 3, 0x5A: 5, 0x5B: 9, 0x79: 3, 0x7A: 5, 0x7B: 9}
+"""Bytes before the content of a string, by the first one, where the length takes two or more."""
+LONG = 4096
+"""Bytes from which a string that is a whole payload does without the codec, which copies it three
+times either way."""
 _SMALL_INTEGERS = tuple(map(cbor2.dumps, range(256)))
 _16_BITS, _32_BITS, _64_BITS = 1 << 16, 1 << 32, 1 << 64
-_of_16_bits, _of_32_bits = struct.Struct(">BH").pack, struct.Struct(">BI").pack
+_of_16_bits, _of_32_bits, _of_64_bits = (struct.Struct(f">B{size}").pack for size in "HIQ")
 
 
 class Values:
@@ -204,8 +209,8 @@ class Values:
         self._integer_bytes = self.limits.integer_bits // 8
         self._big_integers = _heads_of_big_integers(self._integer_bytes)
 
-    def decode(self, data: bytes) -> Any:
-        """The value of one CBOR item and nothing after it.
+    def decode(self, data: bytes | memoryview) -> Any:
+        """The value of one CBOR item and nothing after it, which refers to `data` no more.
 
         The item is read as the first of a pair whose second is a mark no sender can know: where
         the mark is not found, bytes were left over or missing. One pass, no stream object.
@@ -215,9 +220,11 @@ class Values:
         """
         if self._ordinary and data and _MEASURED[data[0]] == len(data):
             try:
-                return _ONE_BYTE[data] if data in _ONE_BYTE else cbor2.loads(data)
+                return _ONE_BYTE[data] if data in _ONE_BYTE else cbor2.loads(data)  # type: ignore[index]  # no view is so short
             except Exception:  # noqa: BLE001  text that is not UTF-8
                 self._explain(data)
+        if len(data) > LONG and (value := self._long_string(data)) is not None:
+            return value
         try:
             value, mark = cbor2.loads(
                 b"\x82" + data + self._tail,
@@ -255,6 +262,8 @@ class Values:
                 return _of_32_bits(0x1A, value)
             if -_64_BITS <= value < _64_BITS:
                 return cbor2.dumps(value)
+        elif (parts := self.long_string(value)) is not None:
+            return b"".join(parts)
         try:
             self.check(value)
             data = cbor2.dumps(value, default=_encode_more)
@@ -267,6 +276,47 @@ class Values:
         except Exception as error:  # noqa: BLE001  user types may raise anything while encoded
             raise BadResult(f"the result cannot travel: {self._blame(value, error)}") from None
         return data
+
+    def long_string(self, value: Any) -> tuple[bytes, bytes] | None:
+        """A long text or byte string as the head and the content of its item.
+
+        So that whoever puts something around it copies it once. None for everything else, which is
+        for `encode`.
+        """
+        if type(value) is bytes:
+            major, content = 0x40, value
+        elif type(value) is str:
+            if len(value) <= LONG:
+                return None
+            try:
+                major, content = 0x60, value.encode()
+            except UnicodeEncodeError:
+                return None
+        else:
+            return None
+        size = len(content)
+        if not LONG < size <= self.limits.string:
+            return None
+        if size < _16_BITS:
+            return _of_16_bits(major + 0x19, size), content
+        if size < _32_BITS:
+            return _of_32_bits(major + 0x1A, size), content
+        return _of_64_bits(major + 0x1B, size), content
+
+    def _long_string(self, data: bytes | memoryview) -> bytes | str | None:
+        """The value, where it is a string as long as its head says; None for everything else."""
+        start = _HEADS.get(data[0], 0)
+        if not start or int.from_bytes(data[1:start], "big") != len(data) - start:
+            return None
+        if len(data) - start > self.limits.string:
+            return None
+        content = memoryview(data)[start:]
+        if data[0] < 0x60:
+            return bytes(content)
+        try:
+            return str(content, "utf-8")
+        except UnicodeDecodeError:
+            return None
 
     def end_of_item(self, data: bytes, start: int) -> int:
         """The position after the item that starts at `start`, whatever its tags may mean.
@@ -407,7 +457,7 @@ class Values:
         sign, digits, _ = Decimal(mantissa).as_tuple()
         return Decimal((sign, digits, exponent))
 
-    def _read(self, data: bytes, start: int, options: dict[str, Any]) -> int:
+    def _read(self, data: bytes | memoryview, start: int, options: dict[str, Any]) -> int:
         """The position after the item at `start`, read with these options of cbor2 and dropped."""
         stream = BytesIO(data)
         stream.seek(start)
@@ -420,7 +470,7 @@ class Values:
             raise BadRequest(f"not CBOR that is accepted here: {words}") from None
         return stream.tell()
 
-    def _explain(self, data: bytes) -> NoReturn:
+    def _explain(self, data: bytes | memoryview) -> NoReturn:
         """Say what is wrong with these bytes, from a second, slower reading of them alone."""
         if not data:
             raise BadRequest("empty where a CBOR item was expected")

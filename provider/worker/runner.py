@@ -48,6 +48,8 @@ _CBOR, _JSON = int(Encoding.CBOR), int(Encoding.JSON)
 _PRESENT = frozenset({_CBOR, _JSON})
 _AS_CBOR = frozenset({_CBOR, int(Encoding.ABSENT)})
 
+_STRINGS = frozenset({bytes, str})
+
 Frame = tuple[int, int, bytes]
 """Type, number and body, as `FrameReader` has them."""
 NO_CALL: Frame = (0, 0, b"")
@@ -257,10 +259,13 @@ class Runner:
         except BaseException as error:  # noqa: BLE001  the rule of this file
             return self.error_frame(number, as_handler_error(error))
         try:
-            if encoding in _AS_CBOR:
-                body = self._values.encode(result)
-            else:
+            if encoding not in _AS_CBOR:
                 body = json_form.encode(result, self._values)
+            elif type(result) in _STRINGS and (parts := self._values.long_string(result)):
+                size = sum(map(len, parts)) + OVERHEAD
+                return b"".join((pack_head(size, _RESULT, number), *parts))
+            else:
+                body = self._values.encode(result)
             return pack_head(len(body) + OVERHEAD, _RESULT, number) + body
         except CallError as error:
             return self._second_try(number, encoding, result, error)

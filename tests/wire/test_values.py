@@ -26,7 +26,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from provider.errors import BadRequest, BadResult
-from provider.wire.values import Limits, Misfit, Values, reason, shown
+from provider.wire.values import LONG, Limits, Misfit, Values, reason, shown
 
 VALUES = Values()
 APPENDIX_A = json.loads((Path(__file__).parent / "rfc8949_appendix_a.json").read_text())["examples"]
@@ -954,3 +954,59 @@ def test_reason_finds_the_innermost_words():
     outer.__cause__ = KeyboardInterrupt()
     assert reason(outer) == "outer"
     assert reason(BadRequest("ours")) == "ours"
+
+
+@pytest.mark.parametrize("size", [LONG - 1, LONG, LONG + 1, 65_535, 65_536, 200_000])
+@pytest.mark.parametrize("make", [bytes, lambda size: "x" * size, lambda size: "é" * (size // 2)])
+def test_long_strings_are_written_and_read_as_the_codec_does(make, size):
+    value = make(size)
+    written = cbor2.dumps(value)
+    assert VALUES.encode(value) == written
+    for data in (written, memoryview(bytearray(written))):
+        again = VALUES.decode(data)
+        assert again == value
+        assert type(again) is type(value)
+    parts = VALUES.long_string(value)
+    assert parts is None or b"".join(parts) == written
+    # Nothing of what came is needed any more.
+    buffer = bytearray(written)
+    again = VALUES.decode(memoryview(buffer))
+    buffer[:] = bytes(len(buffer))
+    assert again == value
+
+
+@pytest.mark.parametrize("value", [bytes(LONG + 1), "x" * (LONG + 1)])
+def test_long_strings_are_refused_in_the_words_of_all_others(value):
+    written = cbor2.dumps(value)
+    small = Values(Limits(string=LONG))
+    with pytest.raises(BadRequest, match=f"a string of {LONG + 1} bytes, over the limit of {LONG}"):
+        small.decode(written)
+    with pytest.raises(BadResult, match=f"a string of {LONG + 1} bytes, over the limit of {LONG}"):
+        small.encode(value)
+    for data in (written, memoryview(written)):
+        with pytest.raises(BadRequest, match="not CBOR"):
+            VALUES.decode(data[:-1])
+    with pytest.raises(BadRequest, match="1 bytes after the CBOR item"):
+        VALUES.decode(written + b"\0")
+
+
+def test_long_texts_are_utf_8_or_refused():
+    with pytest.raises(BadResult, match="lone surrogate"):
+        VALUES.encode("x" * LONG + "\udc80")
+    with pytest.raises(BadRequest, match="not CBOR"):
+        VALUES.decode(cbor2.dumps("x" * LONG + "é").replace("é".encode(), b"\xff\xff"))
+
+
+@given(st.integers(-(2**66), 2**66) | st.sampled_from([None, True, False, "", b""]))
+@example(255)
+@example(256)
+@example(65_535)
+@example(65_536)
+@example(2**32 - 1)
+@example(2**32)
+def test_small_values_are_written_and_read_as_the_codec_does(value):
+    written = VALUES.encode(value)
+    assert written == cbor2.dumps(value)
+    again = VALUES.decode(written)
+    assert again == value
+    assert type(again) is type(value)
