@@ -6,6 +6,8 @@ noted, so that the reload it leads to is not asked for again.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 from typing import Any
 
@@ -16,9 +18,13 @@ Look = list[Signature | None]
 
 
 class ProgramFiles:
-    """What is known of the files of the program that serves."""
+    """What is known of the files of the program that serves.
 
-    def __init__(self) -> None:
+    Args:
+        contents: whether it is noted what they hold, too.
+    """
+
+    def __init__(self, *, contents: bool = False) -> None:
         self.all: list[str] = []
         """Every file the worker reads."""
         self.told_of_change = False
@@ -26,6 +32,8 @@ class ProgramFiles:
         self._programs: list[str] = []
         self._seen: Look = []
         """Of each of `_programs`, as it was when a reload was last asked for."""
+        self._contents: dict[str, bytes] | None = {} if contents else None
+        """What each of `all` held then, as a hash."""
 
     def changed(self) -> bool:
         """Whether a reload is due, which then counts as asked for.
@@ -64,10 +72,34 @@ class ProgramFiles:
         ]
         self._programs = programs
         self.all = sorted({*read, *programs})
+        if self._contents is not None:
+            for path, look in read.items():
+                # What has changed since it was read counts as changed.
+                if path not in self._contents and (held := _hash(path)) and _look(path) == look:
+                    self._contents[path] = held
 
-    def forget(self) -> None:
-        """Forget what the files looked like: another worker reads them."""
+    def same_contents(self) -> bool:
+        """Whether all hold what they held when this was last asked, or when they were loaded."""
+        now = {path: held for path in self.all if (held := _hash(path))}
+        same = now == self._contents and len(now) == len(self.all)
+        self._contents = now
+        return same
+
+    def join(self, told: dict[str, Any], *, alone: bool) -> None:
+        """Note what a worker read that has just been started.
+
+        Args:
+            told: as of `take`.
+            alone: whether no other worker serves. Where others do, and read something else, a
+                reload is due for all; those that are up to date do nothing then.
+        """
+        before = dict(zip(self._programs, self._seen, strict=True))
         self._programs, self._seen = [], []
+        self._contents = None if self._contents is None else {}
+        self.take(told)
+        now = zip(self._programs, self._seen, strict=True)
+        if not alone and any(path in before and before[path] != look for path, look in now):
+            self.told_of_change = True
 
 
 def _look(path: str) -> Signature | None:
@@ -75,3 +107,9 @@ def _look(path: str) -> Signature | None:
         return signature(os.stat(path))
     except OSError:
         return None
+
+
+def _hash(path: str) -> bytes:
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+    return b""

@@ -158,6 +158,7 @@ _KEYS = Kind("public keys", "public keys separated by commas", ",".join)
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "pretty", "json"]
+ReloadMode = Literal["live", "process"]
 
 
 def _choice(of: object) -> Kind:
@@ -189,3 +190,4 @@ Listen = Annotated[str | None, AfterValidator(_listen), _LISTEN]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_origins), _ORIGINS]
 Level = Annotated[LogLevel, BeforeValidator(_lower), _choice(LogLevel)]
 Format = Annotated[LogFormat, BeforeValidator(_lower), _choice(LogFormat)]
+Mode = Annotated[ReloadMode, BeforeValidator(_lower), _choice(ReloadMode)]

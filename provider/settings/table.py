@@ -21,6 +21,7 @@ from provider.settings.kinds import (  # noqa: TC001  pydantic reads the annotat
     Keys,
     Level,
     Listen,
+    Mode,
     Number,
     Origins,
     ReadableFile,
@@ -437,6 +438,37 @@ class Settings(BaseSettings):
         "How long calls already accepted may take to finish when the provider stops.",
         default=30.0,
     )
+    workers: Number = knob(
+        "PROVIDER_WORKERS",
+        "Worker",
+        "How many workers run your code, each one call at a time. More than one use more cores, "
+        "and keep no order between calls.",
+        ge=1,
+        le=256,
+        default=1,
+    )
+    recycle_calls: Number = knob(
+        "PROVIDER_RECYCLE_CALLS",
+        "Worker",
+        "After about so many calls another worker takes the place of one, once it has loaded. "
+        "0 is never.",
+        ge=0,
+        default=0,
+    )
+    recycle_memory: Size = knob(
+        "PROVIDER_RECYCLE_MEMORY",
+        "Worker",
+        "The same, for one that takes so much memory. 0 is never.",
+        default=0,
+    )
+    crash_limit: Number = knob(
+        "PROVIDER_CRASH_LIMIT",
+        "Worker",
+        "How often in a row a worker may die before it has run a call. Then the provider ends "
+        "with exit code 1. 0 is for ever.",
+        ge=0,
+        default=10,
+    )
     tracebacks: Switch = knob(
         "PROVIDER_TRACEBACKS",
         "Worker",
@@ -450,6 +482,13 @@ class Settings(BaseSettings):
         "Load your code again when it is edited, and answer the operation `reload`. "
         "Off for production.",
         default=True,
+    )
+    reload_mode: Mode = knob(
+        "PROVIDER_RELOAD_MODE",
+        "Reload",
+        "How: `live` loads what changed in the process that runs, before the next call; `process` "
+        "loads all of it in a fresh one, which takes over when it is ready.",
+        default="live",
     )
     admin: Switch = knob(
         "PROVIDER_ADMIN",

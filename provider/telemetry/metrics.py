@@ -108,7 +108,18 @@ def _host(figures: Mapping[str, Any]) -> Iterator[Metric]:
     reloads.add_metric(["ok"], figures["reloads"])
     reloads.add_metric(["failed"], figures["reloads_failed"])
     yield reloads
-    yield CounterMetricFamily("provider_worker_restarts", "Workers replaced.", figures["restarts"])
+    restarts = CounterMetricFamily(
+        "provider_worker_restarts", "Workers replaced.", labels=["reason"]
+    )
+    for reason, count in figures["restarts"].items():
+        restarts.add_metric([reason], count)
+    yield restarts
+    yield CounterMetricFamily(
+        "provider_accepted_calls", "Calls accepted to be answered.", figures["accepted"]
+    )
+    yield CounterMetricFamily(
+        "provider_answered_calls", "Accepted calls that were answered.", figures["answered"]
+    )
     for name, says, value in (
         ("queue_depth", "Accepted calls that no worker has begun.", figures["waiting"]),
         ("inflight_calls", "Accepted calls not answered yet.", figures["open"]),
@@ -118,7 +129,7 @@ def _host(figures: Mapping[str, Any]) -> Iterator[Metric]:
             "Whether the newest text of the program does not load, and older code serves.",
             int(figures["reload_failed"]),
         ),
-        ("worker_memory_bytes", "Resident memory of the worker.", figures["worker_bytes"]),
+        ("worker_memory_bytes", "Resident memory of all workers.", figures["worker_bytes"]),
     ):
         if value is not None:
             yield GaugeMetricFamily(f"provider_{name}", says, value)
