@@ -33,10 +33,9 @@ def all_scenarios() -> dict[str, Scenario]:
 
 def table(outcomes: Iterable[Outcome]) -> str:
     """The outcomes in Markdown."""
-    lines = [
-        "| scenario | done | calls sent | with result | with error | unanswered | run twice | worst |",
-        "|---|---|--:|--:|---|--:|--:|--:|",
-    ]
+    columns = "scenario, what was done, calls sent, answered with result, answered with error, "
+    columns += "unanswered, run twice, worst answer time"
+    lines = [f"| {columns.replace(', ', ' | ')} |", "|---|---|--:|--:|---|--:|--:|--:|"]
     for outcome in outcomes:
         count = outcome.count
         done = ", ".join(f"{what} {times} times" for what, times in outcome.did.items())
