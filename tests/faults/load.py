@@ -53,7 +53,8 @@ class Count:
         twice: answers to calls that had one.
         late: answered more than `LATE` seconds after their deadline.
         unanswered: not answered although the connection lived.
-        cut: open when the connection was lost, on which an answer could have come.
+        cut: open when the connection was lost on which an answer could have come, or when the host
+            was killed that had them.
         worst: seconds the slowest answer took, results and errors by their kinds.
         examples: the first of those that ought not to be, in words.
     """
@@ -119,6 +120,7 @@ class Load(asyncio.Protocol):
         """Numbers of the calls that were answered with a result."""
         self.not_run: set[int] = set()
         """Numbers of the calls whose answer says that they were not run."""
+        self._written_off: set[int] = set()
         self.connections = 0
         self._numbers = itertools.count(1) if numbers is None else numbers
         self._subject = subject.encode()
@@ -197,6 +199,15 @@ class Load(asyncio.Protocol):
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((self.count.taken + calls, future))
         return await future
+
+    def write_off(self) -> None:
+        """Who had the calls that are open has been killed; nobody else knows of them."""
+        self.count.cut += len(self._open)
+        self._written_off.update(self._open)
+        self._open.clear()
+        self._settle()
+        if not self.rate:
+            self._fill()
 
     @property
     def over(self) -> bool:
@@ -388,6 +399,9 @@ class Load(asyncio.Protocol):
             self.count.note(f"nats-server says {line!r}")
 
     def _one_too_many(self, number: int) -> None:
+        if number in self._written_off:
+            self._written_off.discard(number)
+            return
         self.count.twice += 1
         self.count.note(f"call {number} was answered though it was not open")
 

@@ -75,6 +75,11 @@ async def undisturbed(_field: Field) -> None:
     """Nothing comes from outside; the program itself is the disturbance."""
 
 
+def launch(environment: dict[str, str], folder: Path) -> Provider:
+    """Start the process of a provider."""
+    return Provider([sys.executable, "-m", "provider", "run"], environment, folder)
+
+
 @dataclass(frozen=True)
 class Scenario:
     """Something that goes wrong under load.
@@ -82,6 +87,8 @@ class Scenario:
     Attributes:
         name: in tables and tests.
         disturb: does it, until `Field.go_on` says that the load is over.
+        before: called before the provider is started; may set `Field.nats_url`.
+        launch: starts the process of a provider, with an environment in a folder.
         program: text that follows `PROGRAM`.
         settings: of the provider.
         errors: kinds callers may be answered with.
@@ -99,6 +106,8 @@ class Scenario:
 
     name: str
     disturb: Callable[[Field], Awaitable[None]] = undisturbed
+    before: Callable[[Field], Awaitable[None]] = undisturbed
+    launch: Callable[[dict[str, str], Path], Provider] = launch
     program: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     errors: frozenset[str] = frozenset()
@@ -123,6 +132,7 @@ class Field:
         chance: random numbers that follow from the seed.
         folder: of the dispatch program and of whatever else a scenario writes.
         nats: the server, all of it the scenario's own.
+        nats_url: where providers find it, which may be something in between.
         load: the calls.
         providers: those that were started, the newest one last.
         did: what was done, and how often.
@@ -140,6 +150,7 @@ class Field:
         self.lattice = f"faults{os.getpid()}x{random.getrandbits(32):08x}"
         self.subject = f"wasmbus.rpc.{self.lattice}.python.default"
         self.nats = NatsServer()
+        self.nats_url = self.nats.url
         self.load = self.new_load()
 
     @property
@@ -184,10 +195,10 @@ class Field:
         beside.replace(self.program)
         return text
 
-    async def start_provider(self, nats_url: str = "", **settings: str) -> Provider:
+    async def start_provider(self, **settings: str) -> Provider:
         """Start a provider with the scenario's program, and wait until it answers."""
         environment = clean_environment(
-            NATS_URL=nats_url or self.nats.url,
+            NATS_URL=self.nats_url,
             PYTHON_DISPATCH=str(self.program),
             PROVIDER_LOG_FORMAT="json",
             PROVIDER_LATTICE=self.lattice,
@@ -195,14 +206,10 @@ class Field:
             PROVIDER_CALL_TIMEOUT=f"{self.scenario.timeout}s",
             **{MARK: self.lattice, **self.scenario.settings, **settings},
         )
-        provider = await asyncio.to_thread(self.launch, environment)
+        provider = await asyncio.to_thread(self.scenario.launch, environment, self.folder)
         self.providers.append(provider)
         await asyncio.to_thread(provider.wait_for, "ready")
         return provider
-
-    def launch(self, environment: dict[str, str]) -> Provider:
-        """Start the process of a provider."""
-        return Provider([sys.executable, "-m", "provider", "run"], environment, self.folder)
 
     def workers(self, provider: Provider | None = None) -> list[int]:
         """Process ids of the workers a provider has now, the newest provider by default."""
@@ -305,9 +312,10 @@ def run(scenario: Scenario, seed: int, *, calls: int = 0, seconds: float = 0.0) 
                 patience = 2 * PATIENCE + scenario.timeout + 4 * seconds
                 runner.run(_run(field, outcome, calls or scenario.calls, seconds, patience))
             except TimeoutError:
-                outcome.problems.append(f"it hangs; the log ends with {_tail(field)}")
+                outcome.problems += ["it hangs; the log ends with", *_tail(field)]
             except AssertionError as error:
-                outcome.problems.append(str(error) or repr(error))
+                first, *others = (str(error) or repr(error)).splitlines()
+                outcome.problems += [first, *others[-3:]]
             finally:
                 field.close()
         _account(field, outcome)
@@ -318,6 +326,7 @@ async def _run(field: Field, outcome: Outcome, calls: int, seconds: float, patie
     load, scenario = field.load, field.scenario
     field.note_program()
     async with asyncio.timeout(patience):
+        await scenario.before(field)
         await field.start_provider()
         await load.connect()
         began = time.monotonic()
@@ -414,8 +423,8 @@ def _numbers(path: Path) -> list[int]:
     return [int.from_bytes(data[at : at + 4], "big") for at in range(0, len(data) // 4 * 4, 4)]
 
 
-def _tail(field: Field) -> list[Any]:
-    return field.providers[-1].lines[-5:] if field.providers else []
+def _tail(field: Field) -> list[str]:
+    return [str(line) for line in field.providers[-1].lines[-5:]] if field.providers else []
 
 
 def children(process: int) -> list[int]:
