@@ -190,6 +190,7 @@ def nats_options(settings: Settings) -> NatsOptions:
         cert=settings.nats_cert,
         key=settings.nats_key,
         ca=settings.nats_ca,
+        ping=settings.nats_ping,
     )
 
 
