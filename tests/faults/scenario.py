@@ -213,7 +213,8 @@ class Field:
 
     def workers(self, provider: Provider | None = None) -> list[int]:
         """Process ids of the workers a provider has now, the newest provider by default."""
-        return children((provider or self.provider).pid)
+        # Beside them may be whatever else a host needs.
+        return [each for each in children((provider or self.provider).pid) if is_worker(each)]
 
     async def worker(self) -> int:
         """Process id of a worker by chance, once there is one; 0 when the load is over before."""
@@ -425,6 +426,14 @@ def _numbers(path: Path) -> list[int]:
 
 def _tail(field: Field) -> list[str]:
     return [str(line) for line in field.providers[-1].lines[-5:]] if field.providers else []
+
+
+def is_worker(process: int) -> bool:
+    """Whether a process runs what workers run."""
+    try:
+        return b"/worker/__main__.py" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def children(process: int) -> list[int]:
