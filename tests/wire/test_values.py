@@ -99,7 +99,7 @@ def item(text):
 def test_a_result_that_is_none_is_the_fault_of_who_wrote_it():
     assert VALUES.decode_result(b"\x0a") == 10
     for data in (b"", b"\x01\x02", b"\xf7", b"\x81"):
-        with pytest.raises(BadResult, match="^the result cannot be read: "):
+        with pytest.raises(BadResult, match=r"^the result cannot be read: "):
             VALUES.decode_result(data)
 
 
