@@ -79,6 +79,15 @@ async def test_requests_are_sent_in_turn(answering, shared_nats):
     assert seen == [sent[number % 3] for number in range(len(seen))]
 
 
+async def test_results_in_a_second_are_those_that_came_in_it(answering, shared_nats):
+    subject = await answering(right)
+    async with loading(shared_nats.url, subject, in_flight=5, warm_up=0.0) as load:
+        outcome = await load.run()
+    # All that were sent in time, but for those that were under way in the end.
+    assert 0 <= outcome.counted.results - outcome.arrived <= 5
+    assert outcome.counted.sent == outcome.counted.results
+
+
 async def test_an_answer_too_many_is_told(answering, shared_nats):
     async def twice(message, number):
         await right(message, number)
