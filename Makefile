@@ -41,7 +41,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/call.py
+	$(BIN)/python -m benchmarks.call $(BENCH)
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m provider.settings_docs .env.example docs/configuration.md

@@ -1,7 +1,7 @@
 """nats-py's client, with a short way for messages that come and go in bursts.
 
-The rule of this file: it is the only one that knows nats-py from inside, and it shortens only the
-way of a message. Connecting, reconnecting, pings, headers, and everything that is not a message of
+The rule of this file: with `steady_client`, it is the only one that knows nats-py from inside, and
+it shortens only the way of a message. Connecting, headers, and everything that is not a message of
 a direct subscription stay nats-py's.
 
 For each message nats-py spends two regular expressions, an object, a queue and two turns of a task,
@@ -24,6 +24,7 @@ from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
+from provider.steady_client import SteadyClient
 from provider.telemetry import logs
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _VERSION_LINE = b"NATS/1.0\r\n"
 _log = logs.get_logger(component="nats")
 
 
-class BurstClient(Client):
+class BurstClient(SteadyClient):
     """A NATS client, some of whose subscriptions are direct.
 
     Args:
@@ -81,15 +82,19 @@ class BurstClient(Client):
     def post(self, commands: list[bytes]) -> None:
         """Send finished commands, see `pub` and `hpub`, as `publish` would send them.
 
+        They are kept until the server has read them, and sent again when it has not.
+
         Raises:
-            nats.errors.Error: the connection is closed, or away with too much waiting for it.
+            nats.errors.Error: the connection is closed, or too much is kept already.
         """
         data = commands[0] if len(commands) == 1 else b"".join(commands)
         size = len(data)
         if self.is_closed:
             raise nats.errors.ConnectionClosedError
-        if not self.is_connected and size + self._pending_data_size > self._max_pending_size:
+        kept = self.unconfirmed.size
+        if size + kept > self._max_pending_size and (kept or not self.is_connected):
             raise nats.errors.OutboundBufferLimitError
+        self.unconfirmed.add(data)
         self.stats["out_msgs"] += len(commands)
         self.stats["out_bytes"] += size
         if self.is_connected and not self._pending and isinstance(self._transport, TcpTransport):
@@ -168,6 +173,8 @@ class _BurstParser(Parser):
     nc: BurstClient
 
     async def parse(self, data: bytes = b"") -> None:
+        # Whatever comes says that the server is there, also while a PONG waits behind much else.
+        self.nc._pings_outstanding = 0  # noqa: SLF001  the rule of this file
         if self.state != AWAITING_CONTROL_LINE:
             # In the middle of a large message, whose pieces nats-py collects.
             missing = self.needed + len(b"\r\n") - len(self.buf)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from provider import inspection
 from provider.errors import CallError, ExitCode, StartError
 from provider.settings import KNOBS, Settings, load
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from provider.connection import NatsOptions
     from provider.doors.grpc.options import GrpcOptions
     from provider.doors.http.options import HttpOptions
+    from provider.host.resources import Resources
     from provider.lattice.joining import Joining
     from provider.settings.load import Launch
     from provider.wire.values import Limits
@@ -161,6 +163,8 @@ def load_settings(
     except StartError as error:
         blame_flag = any(value is not None for value in flags.values()) and "flag --" in str(error)
         fail(str(error), ExitCode.USAGE if blame_flag else ExitCode.NOT_STARTED)
+    if settings.inspection:
+        inspection.allow()
     for name in settings.unknown:
         typer.echo(f"warning: no setting is called {name}", err=True)
     return settings
@@ -190,6 +194,7 @@ def nats_options(settings: Settings) -> NatsOptions:
         cert=settings.nats_cert,
         key=settings.nats_key,
         ca=settings.nats_ca,
+        ping=settings.nats_ping,
     )
 
 
@@ -256,6 +261,22 @@ def value_limits(settings: Settings) -> Limits:
     )
 
 
+def worker_resources(settings: Settings) -> Resources:
+    """What the settings say a worker may use of the machine."""
+    from provider.host.resources import Resources
+
+    return Resources(
+        memory=settings.worker_memory,
+        cpu=settings.worker_cpu,
+        cpu_time=settings.worker_cpu_time,
+        files=settings.worker_files,
+        processes=settings.worker_processes,
+        file_size=settings.worker_file_size,
+        core=settings.worker_core,
+        group=settings.worker_cgroup,
+    )
+
+
 def run_loop(work: Coroutine[Any, Any, Any]) -> Any:
     """Run it to its end, on uvloop where there is one."""
     try:
@@ -300,14 +321,14 @@ def with_connection(
         raise typer.Exit(130) from None
 
 
-def duration(text: str) -> float:
-    """Seconds from the text of `--timeout`."""
+def duration(text: str, flag: str = "--timeout") -> float:
+    """Seconds from the text of a flag."""
     from provider.units import parse_duration
 
     try:
         return parse_duration(text)
     except ValueError as error:
-        fail(f"--timeout: {error}", ExitCode.USAGE)
+        fail(f"{flag}: {error}", ExitCode.USAGE)
 
 
 def json_line(value: Any) -> str:

@@ -144,6 +144,14 @@ class Settings(BaseSettings):
         "A context of the nats command, by name. It fills in whatever of this group is given "
         "nowhere else.",
     )
+    nats_ping: Duration = knob(
+        "PROVIDER_NATS_PING",
+        "NATS",
+        "How often the NATS server is asked whether it is still there. One that leaves two such "
+        "questions open is taken for gone at the next, and the connection is made anew.",
+        gt=0,
+        default=5.0,
+    )
     embedded_nats: Switch = knob(
         "PROVIDER_EMBEDDED_NATS",
         "NATS",
