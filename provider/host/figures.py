@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from provider.host.admission import BUCKETS
 from provider.host.life import Cause, State
-from provider.host.memory import resident
 
 if TYPE_CHECKING:
     from provider.host.admission import Admission
@@ -35,7 +34,7 @@ def figures(fleet: Fleet, admission: Admission, cache: ResultCache | None) -> di
     """
     links = fleet.links
     running = sum(call.begun for link in links for call in link.calls.values())
-    memory = [taken for link in links if link.pid and (taken := resident(link.pid)) is not None]
+    memory = [taken for link in links if (taken := link.memory)]
     states = [link.state for link in links]
     return {
         "calls": _calls(fleet, admission, cache),

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import math
 import os
-import signal
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -119,8 +118,6 @@ class Link(asyncio.Protocol):
         """Whether it said that the user's code cannot be loaded."""
         self.expected = False
         """Whether it was told to leave."""
-        self.exit = ""
-        """How it ended: its exit code, or the name of a signal. Empty while it has not."""
         self.cause: Cause | None = None
         """Why we ended it, None while we did not."""
         self.started = time.monotonic()
@@ -140,9 +137,19 @@ class Link(asyncio.Protocol):
         self._emptied = asyncio.Event()
 
     @property
+    def exit(self) -> int | str | None:
+        """Its exit code, or the name of the signal that ended it; None while it lives."""
+        return self._process.exit
+
+    @property
+    def memory(self) -> int:
+        """How much memory it has now, in bytes, 0 where nobody knows."""
+        return self._process.memory
+
+    @property
     def peak_memory(self) -> int | None:
-        """The most bytes it ever took, once it has ended; None where that is not known."""
-        return getattr(self._process, "peak_memory", None)
+        """Most memory it had, in bytes, once it is gone; None where nobody knows."""
+        return self._process.peak_memory
 
     @property
     def pid(self) -> int:
@@ -356,7 +363,6 @@ class Link(asyncio.Protocol):
         self._close()
         self.take_held()
         self._happened(Event.GONE)
-        self.exit = _exit(code)
         self._death = self._process.account(code, spoke=bool(self.hello))
         if self.ready_since:
             self._on_gone(self, self._death)
@@ -560,11 +566,3 @@ class Link(asyncio.Protocol):
             request_id=request_id or f"#{number}",
             operation=operation or None,
         )
-
-
-def _exit(code: int) -> str:
-    if code >= 0:
-        return str(code)
-    with contextlib.suppress(ValueError):
-        return signal.Signals(-code).name
-    return f"signal {-code}"

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from provider.errors import StartError
 from provider.host.life import Cause
-from provider.host.memory import resident
 from provider.telemetry import logs
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ class Renewals:
         for slot in self._slots:
             if slot.link is None or slot in self._recycling:
                 continue
-            taken = resident(slot.link.pid) or 0
+            taken = slot.link.memory
             if taken >= self._options.memory:
                 self._recycle(slot, memory_bytes=taken)
         self._look_again(LOOK)

@@ -374,7 +374,7 @@ class Slot:
             Death(
                 link=link,
                 account=account,
-                cause=link.cause or (Cause.SIGNAL if not link.exit.isdigit() else Cause.EXIT),
+                cause=link.cause or (Cause.SIGNAL if isinstance(link.exit, str) else Cause.EXIT),
                 running=running,
                 lost=lost,
                 given_back=[call for _, call in sorted(back, key=_by_number)],

@@ -54,7 +54,7 @@ async def test_causes_are_told_apart(house):
         else:
             house.kill_worker(signal.SIGTERM)
         told = await house.events.until("worker_lost", cause=cause)
-        assert told["exit"] == {"exit": "4", "signal": "SIGTERM"}[cause]
+        assert told["exit"] == {"exit": 4, "signal": "SIGTERM"}[cause]
         await house.events.until("worker_ready", 2 if cause == "exit" else 3)
     assert house.fleet.deaths.restarts == {"exit": 1, "signal": 1}
 
