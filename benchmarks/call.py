@@ -90,6 +90,13 @@ def _parser() -> argparse.ArgumentParser:
         default=environments.PLACE,
         help="folder where FastStream and matplotlib are installed, once",
     )
+    parser.add_argument(
+        "--chunked",
+        type=_numbers,
+        default=usual.chunked,
+        help="bytes of payloads that go through the object store "
+        f"({','.join(map(str, usual.chunked))})",
+    )
     parser.add_argument("--json", type=Path, help="write everything that was measured here")
     parser.add_argument("--plot", type=Path, help="draw CPU and calls here, .svg or .png")
     parser.add_argument(
@@ -112,6 +119,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         sections=options.sections,
         in_flight=options.in_flight,
         peers=options.peers,
+        chunked=options.chunked,
         **chosen,
     )
 

@@ -50,7 +50,9 @@ class NatsOptions:
         cert: path of the client certificate, with `key`.
         ca: path of the certificate authorities to trust.
         login: a user's key, and a JWT or none, in place of user, token, creds and nkey.
-        by_host: a wasmCloud host said all this; errors name what it says it with.
+        by_host: a wasmCloud host said all this, the login too if there is one; errors name what it
+            says it with.
+        inbox_prefix: what the subjects begin with on which answers are received.
         ping: seconds between two PINGs. A server that answers none is noticed after two to three.
     """
 
@@ -65,6 +67,7 @@ class NatsOptions:
     ca: Path | None = None
     login: Login | None = None
     by_host: bool = False
+    inbox_prefix: str = "_INBOX"
     ping: float = PING
 
     def __repr__(self) -> str:
@@ -76,7 +79,10 @@ class NatsOptions:
         Raises:
             StartError: a file that is named does not exist or cannot be used.
         """
-        arguments: dict[str, Any] = {"servers": [with_scheme(url) for url in self.servers]}
+        arguments: dict[str, Any] = {
+            "servers": [with_scheme(url) for url in self.servers],
+            "inbox_prefix": self.inbox_prefix,
+        }
         if self.login is not None:
             return {**arguments, **self._given(self.login), **self._encryption()}
         if self.user is not None:

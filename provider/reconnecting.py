@@ -41,7 +41,9 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.3, 2.0
 """Seconds between two tries at a server, about, at first and in the end."""
 MOST_REFUSALS = 10
 """Times in a row a server may refuse to let us in before we end."""
-_LOGIN_OF_OURS = "NATS_USER, NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY"
+MOST_HANGUPS = 3
+"""Times in a row a server may hang up on the certificate we show before we end."""
+_LOGIN_OF_OURS = "NATS_USER, NATS_PASSWORD, NATS_TOKEN, NATS_CREDS, NATS_NKEY or NATS_JWT"
 _LOGIN_OF_HOST = (
     "the login that the host passes on (lattice_rpc_user_jwt and lattice_rpc_user_seed of the "
     "host data)"
@@ -142,6 +144,7 @@ class Connecting:
                 f"the certificate of NATS at {self._options.shown} is not trusted: "
                 f"{error.verify_message}; name the authority that signed it in NATS_CA"
             )
+        self._check_certificate(error)
         if not self._wait and self._tries >= len(self._options.servers):
             raise StartError(
                 f"no NATS server at {self._options.shown} ({_text(error)}); "
@@ -153,6 +156,22 @@ class Connecting:
                 servers=self._options.shown,
                 error=_text(error),
                 next="trying again until it answers; --no-wait gives up instead",
+            )
+
+    def _check_certificate(self, error: Exception) -> None:
+        """End the waiting for a server that wants to see a certificate of ours, and sees none.
+
+        It hangs up without a word. So may one that is just leaving, hence the further tries.
+        """
+        said: dict[str, Any] = self._client._server_info  # noqa: SLF001  there is no other way
+        if not said.get("tls_verify") or isinstance(error, ConnectionRefusedError | TimeoutError):
+            return
+        if self._options.cert is None or self._tries >= MOST_HANGUPS or not self._wait:
+            shown = "none" if self._options.cert is None else str(self._options.cert)
+            raise StartError(
+                f"NATS at {self._options.shown} wants a certificate of its clients, and hung up "
+                f"when it saw {shown} ({_text(error)}); name one that it trusts, and its key, in "
+                "NATS_CERT and NATS_KEY"
             )
 
     def _again_failed(self, error: Exception) -> None:
@@ -189,7 +208,8 @@ class Connecting:
 
     @property
     def _login(self) -> str:
-        return _LOGIN_OF_HOST if self._options.login else _LOGIN_OF_OURS
+        by_host = self._options.by_host and self._options.login is not None
+        return _LOGIN_OF_HOST if by_host else _LOGIN_OF_OURS
 
     def _slow(self, error: nats.errors.SlowConsumerError) -> None:
         subscription: Any = error.sub

@@ -45,6 +45,7 @@ class Processes:
         self._running: list[subprocess.Popen[bytes]] = []
         self._said: dict[int, collections.deque[bytes]] = {}
         self._ready: dict[int, bytes] = {}
+        self._readers: dict[int, threading.Thread] = {}
         self._folder = tempfile.TemporaryDirectory()
         self.folder = Path(self._folder.name)
         self.nats_port = nats_port
@@ -119,7 +120,8 @@ class Processes:
                     is_ready.set()
             is_ready.set()
 
-        threading.Thread(target=read, daemon=True).start()
+        reader = self._readers[process.pid] = threading.Thread(target=read, daemon=True)
+        reader.start()
         if ready and not (is_ready.wait(PATIENCE) and process.pid in self._ready):
             words = self.last_words(process.pid)
             raise Failed(f"{' '.join(command[1:])} did not start:\n{words}")
@@ -159,6 +161,10 @@ class Processes:
         if process.poll() is None:
             process.kill()
             process.wait()
+        # Until all it wrote was read; a child it left may hold the pipe open.
+        self._readers[process.pid].join(PATIENCE)
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def clean_environment() -> dict[str, str]:

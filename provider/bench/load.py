@@ -134,6 +134,11 @@ class Load:
         return self._error
 
     @property
+    def results(self) -> int:
+        """How many calls were answered with a result so far, the warm-up included."""
+        return self._before.results + self._counted.results
+
+    @property
     def nobody_there(self) -> bool:
         """Whether the first call was taken by nobody."""
         return NO_PROVIDER in self._before.errors

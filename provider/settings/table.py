@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from provider.servers import parse_servers
 from provider.settings.kinds import (  # noqa: TC001  pydantic reads the annotations
+    Credential,
     Duration,
     Files,
     Folders,
@@ -127,10 +128,17 @@ class Settings(BaseSettings):
     nats_token: Secret = knob(
         "NATS_TOKEN", "NATS", "Token, where the server asks for one.", flag=None
     )
-    nats_creds: ReadableFile = knob(
-        "NATS_CREDS", "NATS", "Credentials file (.creds) of a NATS user."
+    nats_creds: Credential = knob(
+        "NATS_CREDS", "NATS", "Credentials file (.creds) of a NATS user, or its text."
     )
-    nats_nkey: ReadableFile = knob("NATS_NKEY", "NATS", "File with the seed of an NKey.")
+    nats_nkey: Credential = knob(
+        "NATS_NKEY", "NATS", "File with the seed of an NKey, or the seed itself."
+    )
+    nats_jwt: Credential = knob(
+        "NATS_JWT",
+        "NATS",
+        "File with the JWT of a NATS user, or the JWT itself, where NATS_NKEY has the seed for it.",
+    )
     nats_cert: ReadableFile = knob("NATS_CERT", "NATS", "Client certificate for TLS, a PEM file.")
     nats_key: ReadableFile = knob(
         "NATS_KEY", "NATS", "Private key of the client certificate, a PEM file."
@@ -151,6 +159,13 @@ class Settings(BaseSettings):
         "questions open is taken for gone at the next, and the connection is made anew.",
         gt=0,
         default=5.0,
+    )
+    nats_inbox_prefix: Tokens = knob(
+        "NATS_INBOX_PREFIX",
+        "NATS",
+        "What the subjects begin with on which answers are received. Where it is another for each "
+        "user, permissions can keep users from the answers of others.",
+        default="_INBOX",
     )
     embedded_nats: Switch = knob(
         "PROVIDER_EMBEDDED_NATS",
@@ -477,10 +492,83 @@ class Settings(BaseSettings):
         ge=0,
         default=10,
     )
+    worker_memory: Size = knob(
+        "PROVIDER_WORKER_MEMORY",
+        "Worker",
+        "The most memory your code may have: of data in each process, and of all together where "
+        "the system has control groups for it. More is a MemoryError in your function. 0 is no "
+        "limit.",
+        ge=0,
+        default=0,
+    )
+    worker_cpu: Number = knob(
+        "PROVIDER_WORKER_CPU",
+        "Worker",
+        "The share of processor time your code may have, in percent of one processor; needs "
+        "control groups. 0 is no limit.",
+        ge=0,
+        default=0,
+    )
+    worker_cpu_time: Duration = knob(
+        "PROVIDER_WORKER_CPU_TIME",
+        "Worker",
+        "The processor time a worker may use in its life, in whole seconds, before it is killed "
+        "and replaced. 0 is no limit.",
+        default=0.0,
+    )
+    worker_files: Number = knob(
+        "PROVIDER_WORKER_FILES",
+        "Worker",
+        "The most files your code may have open at a time, about 16 of which the worker itself "
+        "needs. 0 is what the system allows.",
+        ge=0,
+        default=0,
+    )
+    worker_processes: Number = knob(
+        "PROVIDER_WORKER_PROCESSES",
+        "Worker",
+        "The most processes and threads your code may have, those of the worker included. "
+        "Without control groups all those of its user count. 0 is what the system allows.",
+        ge=0,
+        default=0,
+    )
+    worker_file_size: Size = knob(
+        "PROVIDER_WORKER_FILE_SIZE",
+        "Worker",
+        "The largest file your code may write. 0 is no limit.",
+        ge=0,
+        default=0,
+    )
+    worker_core: Switch = knob(
+        "PROVIDER_WORKER_CORE",
+        "Worker",
+        "Whether a worker that crashes may leave a core dump, in which arguments can be read.",
+        default=False,
+    )
+    worker_cgroup: Switch = knob(
+        "PROVIDER_WORKER_CGROUP",
+        "Worker",
+        "Give each worker a control group where the system lets us, so that all it started ends "
+        "with it.",
+        default=True,
+    )
+    worker_user: Text = knob(
+        "PROVIDER_WORKER_USER",
+        "Worker",
+        "Run your code as this user: a name, or numbers as in 1000:1000. Only root can. Unset, it "
+        "runs as the user of the provider.",
+    )
     tracebacks: Switch = knob(
         "PROVIDER_TRACEBACKS",
         "Worker",
         "Send tracebacks of your code to callers. They are in the log either way.",
+        default=False,
+    )
+    inspection: Switch = knob(
+        "PROVIDER_INSPECTION",
+        "Worker",
+        "Let debuggers, profilers and other programs of the same user, your code among them, look "
+        "into the memory and the environment of the provider. Its secrets are there.",
         default=False,
     )
 

@@ -42,6 +42,12 @@ def right(number: int) -> int:
     return FIRST + 7 * number
 
 
+def request(subject: str, reply: str, number: int) -> bytes:
+    """The command that makes the call with this number."""
+    body = _REQUEST.pack(_ASKED, 0x1A, number)
+    return b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(body), body)
+
+
 class Count:
     """What became of the calls.
 
@@ -79,7 +85,7 @@ class Count:
     @property
     def taken(self) -> int:
         """Calls that were answered by who took them."""
-        return self.results + self.errors.total() - self.refused
+        return self.results + self.wrong + self.errors.total() - self.refused
 
     def note(self, text: str) -> None:
         if len(self.examples) < 5:
@@ -252,7 +258,8 @@ class Load(asyncio.Protocol):
 
     def _rested(self) -> None:
         self._resting -= 1
-        self._fill()
+        if not self.rate:
+            self._fill()
 
     # --- the connection --------------------------------------------------------------------------
 

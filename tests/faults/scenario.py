@@ -98,6 +98,8 @@ class Scenario:
         pause: seconds until a refused call is followed by the next.
         timeout: seconds each call has.
         cut: whether connections break, so that calls and answers are lost on their way.
+        again: whether the provider's connections break and callers' live, so that answers that may
+            not have arrived come a second time.
         forgets: whether hosts end without a word, whose numbers nobody can ask for.
         at_least: how often each disturbance, as counted by `Field.did`, has to have happened.
         check: raises an AssertionError about what came of it, when all is over.
@@ -117,6 +119,7 @@ class Scenario:
     pause: float = 0.05
     timeout: float = 20.0
     cut: bool = False
+    again: bool = False
     forgets: bool = False
     at_least: Mapping[str, int] = field(default_factory=dict)
     check: Callable[[Field], None] = lambda _field: None
@@ -136,6 +139,8 @@ class Field:
         load: the calls.
         providers: those that were started, the newest one last.
         did: what was done, and how often.
+        beside: what `Scenario.before` has put up beside the server.
+        also: ended when all is over.
     """
 
     def __init__(self, scenario: Scenario, seed: int, folder: Path) -> None:
@@ -144,6 +149,8 @@ class Field:
         self.chance = random.Random(f"{seed} {scenario.name}")
         self.folder = folder
         self.did: collections.Counter[str] = collections.Counter()
+        self.beside: Any = None
+        self.also = contextlib.ExitStack()
         self.providers: list[Provider] = []
         self.program = folder / "dispatch.py"
         self.ran = folder / "ran"
@@ -262,6 +269,7 @@ class Field:
     def close(self) -> None:
         for provider in self.providers:
             provider.close()
+        self.also.close()
         self.nats.stop()
 
 
@@ -382,7 +390,7 @@ def _account(field: Field, outcome: Outcome) -> None:
     problems = outcome.problems
     for number, what in (
         (count.wrong, "were answered with something else"),
-        (count.twice, "answers came to calls that were not open"),
+        (0 if scenario.again else count.twice, "answers came to calls that were not open"),
         (count.late, f"were answered more than {LATE:g} s after their deadline"),
         (len(outcome.ran_twice), "were run twice"),
         (len(outcome.never_ran), "were answered with a result and not run"),

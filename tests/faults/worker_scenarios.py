@@ -25,8 +25,9 @@ LOST = frozenset({"worker_lost"})
 WITH_CHILDREN = """
 import subprocess
 
-# Something of its own that outlives it, unless somebody takes care.
+# They outlive it, unless somebody takes care; the second leaves the group of the worker.
 subprocess.Popen(["sleep", "1000"])
+subprocess.Popen(["sleep", "1000"], start_new_session=True)
 """
 
 
