@@ -8,18 +8,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from provider.burst_client import BurstClient
+from provider.client.asking import Asking
 from provider.doors.nats import NatsDoor
-from provider.errors import BadRequest, HandlerError
+from provider.errors import BadRequest, CallError, HandlerError
 from provider.host.burst import Burst
 from provider.host.call import StreamedCall
 from provider.wire.address import Address
 from provider.wire.envelope import RequestReader
 from provider.wire.frames import Encoding
 from provider.wire.values import Limits, Values
-from tests.fuzz.target import target
+from tests.fuzz.target import target, told
 
 if TYPE_CHECKING:
-    from provider.errors import CallError
     from provider.host.call import Call
 
 VALUES = Values(Limits())
@@ -175,3 +175,78 @@ def _check_way(body: bytes, sent: list[bytes]) -> None:
     assert call.streams == said.stream
     if not said.id and not said.stream:
         assert sent[0].endswith(b"\r\n\xa1\x66result\x01\r\n")
+
+
+class Answering(Client):
+    """As `Client`, with somebody who answers everything in the same way."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(Burst())
+        self.data = data
+
+    is_connected = True
+
+    def new_inbox(self) -> str:
+        """Where answers come."""
+        return "_INBOX.1"
+
+    async def subscribe(self, subject: str, **more: Any) -> Any:
+        """Who listens hears the answer, once, and whoever answers after it."""
+        return _Heard([self.data, _STATUS])
+
+    async def publish(self, subject: str, data: bytes = b"", **more: Any) -> None:
+        """It is answered already."""
+
+    async def request(self, subject: str, data: bytes = b"", *more: Any, **fields: Any) -> Any:
+        """The answer."""
+        return _Message(self.data)
+
+
+_STATUS = b'{"id":"1","version":"1","metadata":{"lattice":"default"},"endpoints":[{"data":{"ready":true}}]}'
+
+
+class _Message:
+    headers = None
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+class _Heard:
+    def __init__(self, answers: list[bytes]) -> None:
+        self._answers = answers
+
+    async def next_msg(self, timeout: float) -> _Message:
+        return _Message(self._answers.pop(0))
+
+    async def unsubscribe(self) -> None:
+        """Nothing more comes."""
+
+
+@target(
+    _STATUS,
+    b'{"operations":[]}',
+    b'{"schemas":{}}',
+    b'{"error":{"kind":"unavailable","message":"m"}}',
+    b'"metadata":',
+    b'"endpoints":',
+    longest=8192,
+)
+def answers(data: bytes) -> None:
+    """What a stranger answers to whoever asks for a provider."""
+    _loop.run_until_complete(_asked(data))
+
+
+async def _asked(data: bytes) -> None:
+    asking = Asking(Answering(data), Address())
+    status = await asking.status(5.0)
+    assert status["version"] == "1" or b"version" in data
+    for ask in (
+        lambda: asking.operations(5.0),
+        lambda: asking.schema("", 5.0),
+        lambda: asking.admin("status", 5.0, 1),
+    ):
+        try:
+            await ask()
+        except CallError as error:
+            told(error)
