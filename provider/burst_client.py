@@ -98,7 +98,12 @@ class BurstClient(SteadyClient):
         self.stats["out_msgs"] += len(commands)
         self.stats["out_bytes"] += size
         if self.is_connected and not self._pending and isinstance(self._transport, TcpTransport):
-            self._transport.write(data)  # type: ignore[no-untyped-call]  # it has no types
+            try:  # noqa: SIM105  a context manager for each burst costs
+                self._transport.write(data)  # type: ignore[no-untyped-call]  # it has no types
+            except RuntimeError:
+                # From uvloop, where the connection has gone and nats-py has not noticed yet. It is
+                # kept, and must not end the reading of whoever made the answers.
+                pass
             return
         # Behind what nats-py has still to send; it is sent after a reconnect too. And over a
         # websocket, which sends what was written only when nats-py drains it.

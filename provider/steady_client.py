@@ -138,8 +138,11 @@ class SteadyClient(Client):
             # A PING goes past what nats-py has still to write.
             asyncio.get_running_loop().call_later(0.01, self.unconfirmed.connected)
             return False
+        try:
+            self._transport.write(_PING)
+        except RuntimeError:
+            return False  # it has just gone
         self._pongs.append(asked)  # type: ignore[arg-type]  # it has what is asked of a future there
-        self._transport.write(_PING)
         if not isinstance(self._transport, TcpTransport):
             # A websocket sends what was written when nats-py drains it.
             self._pending_data_size += len(_PING)

@@ -9,6 +9,7 @@ import time
 
 import nats.errors
 import pytest
+import uvloop
 from nats.aio.client import Client
 
 from provider import connection
@@ -310,3 +311,20 @@ async def test_what_breaks_every_connection_is_given_up(nats_server, proxy):
             await until(lambda seen=seen: proxy.cuts > seen)
         await until(lambda: client.numbers.given_up > 0)
         await back_to_work(client)
+
+
+def test_what_is_sent_on_a_connection_that_has_just_gone_is_kept(nats_server):
+    async def work() -> None:
+        async with connected(nats_server.url) as client, listener(nats_server, "kept") as heard:
+            client._transport._io_writer.transport.abort()
+            sent = []
+            # nats-py has not noticed; uvloop raises for what is written now.
+            while client.is_connected:
+                sent.append(b"%d" % len(sent))
+                client.post([pub(b"kept", sent[-1])])
+                await asyncio.sleep(0)
+            await client.unconfirmed.empty()
+            await until(lambda: heard == sent)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work())

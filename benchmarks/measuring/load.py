@@ -110,7 +110,6 @@ class _Load(asyncio.Protocol):
             await self._within(self._drained, "{open} answers did not come")
         self._transport.write(b"PING\r\n")
         await self._within(self._flushed, "the NATS server did not answer")
-        self._transport.close()
         if not latencies:
             raise Failed("no call was answered")
         each = {"each": list(zip(came_at, latencies, strict=True))} if self._cell.each else {}
@@ -126,6 +125,13 @@ class _Load(asyncio.Protocol):
             "load_cpu_us": (after["load"] - cpu["load"]) / calls * 1e6,
             **each,
         }
+
+    def hang_up(self) -> None:
+        """Close the connection, however the measurement ended."""
+        self._refill = False
+        if not self._failed.cancel():
+            self._failed.exception()  # somebody has heard of it
+        self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # uvloop's is of no class of asyncio
@@ -256,6 +262,8 @@ async def measure(cell: Cell) -> dict[str, Any]:
         return await load.measure()
     except Failed as failure:
         return {"failed": str(failure)}
+    finally:
+        load.hang_up()
 
 
 class LoadGenerator:

@@ -5,7 +5,8 @@ stops them is seen; and the large one is one of the same operation on the same p
 small call of each passage counts, not an average in which a stop would drown.
 
 What a large payload may cost others is its own copy: what `copied` measures, the same bytes handed
-to a second process over a socket and back, by nobody who looks at them.
+to a second process over a socket, read as CBOR there, written as CBOR, and handed back. No worker
+that runs one call at a time can do with less.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Any
+
+import cbor2
 
 from benchmarks.measuring import signed
 from benchmarks.measuring.load import WARM_UP, Cell
@@ -40,13 +43,14 @@ SMALL = 16
 """Bytes of a small call."""
 RETURN = """
 import socket, sys
+import cbor2
 link, size = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
 data = bytearray(size)
 view, position = memoryview(data), 0
 link.send(b".")
 while position < size and (count := link.recv_into(view[position:])):
     position += count
-link.sendall(data)
+link.sendall(cbor2.dumps(cbor2.loads(data)))
 """
 APART = 0.05
 """Seconds between two large ones, so that each stops others only once."""
@@ -169,7 +173,8 @@ def _told_apart(
 
 
 def copied(data: bytes) -> float:
-    """Seconds that bytes take to a second process over a socket, and then back."""
+    """Seconds that bytes take to a second process, through CBOR, and back."""
+    data = cbor2.dumps(data)
     ours, theirs = socket.socketpair()
     with ours:
         command = [sys.executable, "-c", RETURN, str(theirs.fileno()), str(len(data))]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from provider import inspection
 from provider.errors import StartError
 from provider.host.resources import Resources
 from provider.host.worker_user import WorkerUser
@@ -22,37 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from provider.host.cgroup import Groups
-
-SECRETS = frozenset(
-    {
-        "NATS_URL",
-        "NATS_USER",
-        "NATS_PASSWORD",
-        "NATS_PASSWORD_FILE",
-        "NATS_TOKEN",
-        "NATS_TOKEN_FILE",
-        "NATS_CREDS",
-        "NATS_CREDS_FILE",
-        "NATS_NKEY",
-        "NATS_NKEY_FILE",
-        "NATS_JWT",
-        "NATS_JWT_FILE",
-        "NATS_SEED",
-        "NATS_CERT",
-        "NATS_KEY",
-        "NATS_CA",
-        "NATS_CONTEXT",
-        "NATS_INBOX_PREFIX",
-        "PROVIDER_HTTP_TOKEN",
-        "PROVIDER_HTTP_TOKEN_FILE",
-        "PROVIDER_HTTP_API_KEY",
-        "PROVIDER_HTTP_API_KEY_FILE",
-        "PROVIDER_GRPC_KEY",
-        "PROVIDER_CLUSTER_SEED",
-        "NOTIFY_SOCKET",
-    }
-)
-"""Variables the worker does not inherit: user code has no business with our connection."""
 
 _PACKAGE = str(Path(__file__).parent.parent)
 
@@ -232,7 +202,7 @@ def _dispatch(dispatch: str, main: str | None) -> str:
 
 
 def _environment(environ: Mapping[str, str], venv: Path | None) -> dict[str, str]:
-    kept = {name: value for name, value in environ.items() if name not in SECRETS}
+    kept = inspection.without_secrets(environ)
     if venv is not None:
         # As activating the environment would do, for programs the user's code starts.
         folder = venv.absolute()

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
     from provider.host.resources import Resources
 
+_SIGNS = (
+    ("MemoryError", knobs.MEMORY),
+    ("Cannot allocate memory", knobs.MEMORY),
+    ("can't start new thread", knobs.MEMORY),  # whose stack is memory
+    ("can't start new thread", knobs.PROCESSES),
+    ("Resource temporarily unavailable", knobs.PROCESSES),
+    ("Too many open files", knobs.FILES),
+)
+"""What last words say of the limit that was reached."""
+
 
 class Circumstances:
     """What is known of a death beside its exit code. Made when the process is started."""
@@ -47,15 +57,10 @@ class Circumstances:
         if -code == signal.SIGKILL and _killed_for_memory() > self._killed_before:
             return "; most likely by the system, which ran out of memory meanwhile"
         if code > 0 or -code == signal.SIGABRT:
-            for sign, knob, value in (
-                ("MemoryError", knobs.MEMORY, resources.memory),
-                ("Cannot allocate memory", knobs.MEMORY, resources.memory),
-                ("Too many open files", knobs.FILES, resources.files),
-                ("can't start new thread", knobs.PROCESSES, resources.processes),
-                ("Resource temporarily unavailable", knobs.PROCESSES, resources.processes),
-            ):
-                if value and any(sign in line for line in last_words):
-                    return f"; most likely it ran into {knob}"
+            words = "\n".join(last_words)
+            reached = {knob for sign, knob in _SIGNS if sign in words} & set(resources.limits())
+            if reached:
+                return f"; most likely it ran into {' or '.join(sorted(reached))}"
         return ""
 
     def _used_up(self, resources: Resources) -> bool:

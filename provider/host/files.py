@@ -63,9 +63,12 @@ class ProgramFiles:
 
         Args:
             told: as `worker.loader.Loaded.as_map` has it.
+
+        Raises:
+            ValueError: it is not; a worker that told so is none to listen to.
         """
-        read = {str(entry[0]): (entry[1], entry[2], entry[3]) for entry in told.get("files", ())}
-        programs = [str(path) for path in told.get("programs", ())]
+        read = {_path(entry[0]): (entry[1], entry[2], entry[3]) for entry in told.get("files", ())}
+        programs = [_path(path) for path in told.get("programs", ())]
         known = dict(zip(self._programs, self._seen, strict=True))
         self._seen = [
             known[path] if path in known else read.get(path) or _look(path) for path in programs
@@ -100,6 +103,13 @@ class ProgramFiles:
         now = zip(self._programs, self._seen, strict=True)
         if not alone and any(path in before and before[path] != look for path, look in now):
             self.told_of_change = True
+
+
+def _path(told: object) -> str:
+    path = str(told)
+    if "\0" in path:  # the system has no words about such a path but an exception, later
+        raise ValueError(f"a path with an embedded null byte: {path!r:.100}")
+    return path
 
 
 def _look(path: str) -> Signature | None:

@@ -100,6 +100,8 @@ class WorkerProcess:
             if self.pid:
                 self.give_up("it could not be started")
                 await self.ended()
+            elif self._group is not None:
+                self._group.remove_empty()
             await self.hear_out(0.0)
             if isinstance(error, OSError | ValueError | subprocess.SubprocessError):
                 raise StartError(f"cannot start {self._setup.python}: {error}") from None
@@ -209,10 +211,8 @@ class WorkerProcess:
             name = death.signal_name(-code)
             return f"the worker was killed by {name} (serving {program}){cause}"
         if not spoke:
-            return (
-                f"{self._setup.python} left with exit code {code} before it was a worker; "
-                f"is it a Python interpreter?{cause}"
-            )
+            why = cause or "; is it a Python interpreter?"
+            return f"{self._setup.python} left with exit code {code} before it was a worker{why}"
         return f"the worker left with exit code {code} (serving {program}){cause}"
 
     async def _open(self, name: str, theirs: contextlib.ExitStack) -> int:

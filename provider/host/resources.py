@@ -60,6 +60,18 @@ class Resources:
     core: bool = False
     group: bool = True
 
+    def limits(self) -> dict[str, float]:
+        """The limits there are, by knob."""
+        limits = {
+            MEMORY: self.memory,
+            CPU: self.cpu,
+            CPU_TIME: self.cpu_time,
+            FILES: self.files,
+            PROCESSES: self.processes,
+            FILE_SIZE: self.file_size,
+        }
+        return {knob: limit for knob, limit in limits.items() if limit}
+
     def words(self) -> list[str]:
         """As the worker is told, see `worker.resources.limit`."""
         wanted = [

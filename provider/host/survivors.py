@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from provider import inspection
+
 _PATIENCE = 2.0
 """Seconds it may take to end what is left."""
 _SENTINEL = Path(__file__).with_name("sentinel.py")
@@ -69,6 +71,7 @@ class Survivors:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     cwd="/",
+                    env=inspection.without_secrets(os.environ),
                     start_new_session=True,
                 )
             except BaseException:

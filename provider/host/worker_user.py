@@ -104,13 +104,11 @@ class WorkerUser:
 
     def _closed(self, path: Path) -> str:
         """What keeps him from reading it, empty for nothing."""
-        for way in (path, path.resolve()):  # a link, and where it leads
-            for folder in reversed(way.parents):
-                if not self._may(folder, stat.S_IXOTH):
-                    return str(folder)
-            if not self._may(way, stat.S_IROTH):
-                return str(way)
-        return ""
+        real = path.resolve()
+        for folder in (*reversed(path.parents), *reversed(real.parents)):
+            if not self._may(folder, stat.S_IXOTH):
+                return str(folder)
+        return "" if self._may(real, stat.S_IROTH) else str(real)
 
     def _may(self, path: Path, bit: int) -> bool:
         try:

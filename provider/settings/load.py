@@ -316,7 +316,7 @@ def _read_context(name: str, environ: Mapping[str, str]) -> dict[str, object]:
         raise ValueError(f"{expected} at {path}") from None
     try:
         context = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         # Not the library's reason: the exception carries the file, and that a password.
         raise ValueError(f"JSON in {path}") from None
     if not isinstance(context, dict):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from provider.errors import StartError
-from provider.host.contract import SECRETS, resolve
+from provider.host.contract import resolve
+from provider.inspection import SECRETS
 from provider.settings import KNOBS
 from provider.wire.values import Limits
 

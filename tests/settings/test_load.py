@@ -264,6 +264,7 @@ def test_a_context_may_be_chosen_by_flag_and_by_env_file(tmp_path: Path) -> None
     [
         (f'{{"password": "{SECRET}"', "JSON in "),
         (f'["{SECRET}"]', "a JSON object in "),
+        ("[" * 100_000, "JSON in "),
         ({"token": [SECRET]}, "text as 'token' in "),
         (None, "a file that can be read (No such file or directory) at "),
     ],
