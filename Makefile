@@ -1,7 +1,7 @@
 # make run    start the provider with the factorial example on an embedded NATS server
 # make test   install what the tests need, check the house rules, run the suite
 # make coverage  the suite again, with how much of the code it runs
-# make bench  calls per second and CPU per call, beside raw nats-py
+# make bench  what calls cost beside raw nats-py and others, in minutes; BENCH=--quick for less than one
 # make fuzz   make up inputs for everything that reads bytes from outside (docs/testing.md)
 # make docs   write .env.example and docs/configuration.md again from the settings
 # make lock   resolve pyproject.toml afresh into the two lock files

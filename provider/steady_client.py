@@ -84,6 +84,8 @@ class SteadyClient(Client):
         self.unconfirmed = Unconfirmed(self._ping_behind)
         self.numbers = ConnectionNumbers()
         self._moving = False
+        self._next: Srv | None = None
+        """Tried before all others."""
 
     async def close(self) -> None:
         """End. A server that does not read does not keep us."""
@@ -101,10 +103,13 @@ class SteadyClient(Client):
         The server is told to send nothing more, and what it had sent has been taken, before the
         connection is left; so nothing is lost by moving.
         """
-        if self._moving or not await self._another_answers():
+        if self._moving:
             return False
         self._moving = True
         try:
+            other = await self._another_that_answers()
+            if other is None:
+                return False
             await asyncio.sleep(random.uniform(0, MOVING))  # noqa: S311  no secret hangs on it
             assert self._transport is not None
             # nats-py keeps them in mind and subscribes again on the other server.
@@ -112,12 +117,13 @@ class SteadyClient(Client):
                 self._transport.write(command.unsub_cmd(number, 0))
             with contextlib.suppress(nats.errors.Error):
                 await self.flush(GOODBYE)
+            self._next = other
             await self.force_reconnect()
         finally:
             self._moving = False
         return True
 
-    async def _another_answers(self) -> bool:
+    async def _another_that_answers(self) -> Srv | None:
         here = self._current_server
         for server in self._server_pool:
             if here is None or server.uri.netloc == here.uri.netloc:
@@ -126,8 +132,8 @@ class SteadyClient(Client):
                 async with asyncio.timeout(REACH):
                     _, writer = await asyncio.open_connection(server.uri.hostname, server.uri.port)
                 writer.close()
-                return True
-        return False
+                return server
+        return None
 
     # --- unconfirmed -----------------------------------------------------------------------------
 
@@ -196,6 +202,14 @@ class SteadyClient(Client):
             self._pending.clear()
             self._pending_data_size = 0
         await super()._close(status, do_cbs)
+
+    async def _select_next_server(self) -> None:
+        if self._next in self._server_pool:
+            self._server_pool.remove(self._next)
+            self._server_pool.insert(0, self._next)
+            self._next.last_attempt = None  # nothing to wait for
+        self._next = None
+        await super()._select_next_server()
 
     async def _connect_to_server(self, s: Srv) -> None:
         current = asyncio.current_task()

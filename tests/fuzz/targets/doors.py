@@ -202,7 +202,10 @@ class Answering(Client):
         return _Message(self.data)
 
 
-_STATUS = b'{"id":"1","version":"1","metadata":{"lattice":"default"},"endpoints":[{"data":{"ready":true}}]}'
+_STATUS = (
+    b'{"id":"1","version":"1","metadata":{"lattice":"default"},'
+    b'"endpoints":[{"data":{"ready":true}}]}'
+)
 
 
 class _Message:

@@ -14,7 +14,7 @@ from provider.wire.values import Limits, Values
 from tests.fuzz.target import target, told
 
 VALUES = Values(Limits())
-_PROTO = """
+PROTO = """
     syntax = "proto3";
     package p;
     import "google/protobuf/duration.proto";
@@ -52,7 +52,7 @@ _PROTO = """
 def _made() -> Messages:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "fuzz.proto")
-        path.write_text(_PROTO)
+        path.write_text(PROTO)
         (service,) = compiled([path]).services
         return Messages(service.methods[0].input_type)
 
