@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 
 import pytest
@@ -10,17 +11,14 @@ from provider.inspection import without_secrets
 from tests.conftest import Provider, clean_environment, write
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can be asked")
-MARK = "mark-of-a-secret"
 LOOKING = r"""
     import ctypes, glob, os
 
-    MARK = "mark-of-a-secret"
-
     def handle(command, arg):
         if command == "environment":
-            return [f"{name}={value}" for name, value in os.environ.items() if MARK in value]
+            return [f"{name}={value}" for name, value in os.environ.items() if arg in value]
         if command == "processes":
-            return sorted(holders())
+            return sorted(holders(arg))
         if command == "host":
             return {name: attempt(name, arg) for name in ("environ", "mem", "maps", "fd/2", "cwd")}
         if command == "descriptor":
@@ -30,11 +28,11 @@ LOOKING = r"""
             with open("/proc/self/status") as status:
                 return [line.split()[1] for line in status if line.startswith("CapEff")][0]
 
-    def holders():
+    def holders(mark):
         for place in glob.glob("/proc/[0-9]*/environ") + glob.glob("/proc/[0-9]*/cmdline"):
             try:
                 with open(place, "rb") as file:
-                    if MARK.encode() in file.read():
+                    if mark.encode() in file.read():
                         yield place
             except OSError:
                 pass
@@ -63,14 +61,16 @@ def secretive(tmp_path, shared_nats):
     started = []
 
     def start(*flags: str, **environment: str) -> Provider:
+        # Of its own for each test, because others may look at the same time.
+        mark = secrets.token_hex(16)
         write(tmp_path / "dispatch.py", LOOKING)
-        (tmp_path / ".env").write_text(f"NATS_PASSWORD={MARK}-in-env-file\n")
-        (tmp_path / "token").write_text(f"{MARK}-in-file")
+        (tmp_path / ".env").write_text(f"NATS_PASSWORD={mark}-in-env-file\n")
+        (tmp_path / "token").write_text(f"{mark}-in-file")
         variables = {
-            "NATS_URL": f"nats://me:{MARK}-in-url@127.0.0.1:{shared_nats.port}",
-            "NATS_TOKEN": f"{MARK}-token",
+            "NATS_URL": f"nats://me:{mark}-in-url@127.0.0.1:{shared_nats.port}",
+            "NATS_TOKEN": f"{mark}-token",
             "PROVIDER_HTTP": "0",
-            "PROVIDER_HTTP_TOKEN": f"{MARK}-http",
+            "PROVIDER_HTTP_TOKEN": f"{mark}-http",
             "PROVIDER_HTTP_API_KEY_FILE": str(tmp_path / "token"),
             "PROVIDER_LOG_FORMAT": "json",
             "PROVIDER_LATTICE": tmp_path.name,
@@ -80,6 +80,7 @@ def secretive(tmp_path, shared_nats):
         }
         command = [sys.executable, "-c", WITHOUT_CAPABILITIES, "run", "dispatch.py", *flags]
         provider = Provider(command, clean_environment(**variables), tmp_path)
+        provider.mark = mark
         started.append(provider)
         provider.wait_for("ready")
         return provider
@@ -95,34 +96,34 @@ def test_code_of_the_same_user_finds_no_secret(secretive, tmp_path):
     proto = write(tmp_path / "one.proto", text)
     provider = secretive("--grpc", "0", "--proto", str(proto))
     assert provider.call("capabilities") == "0" * 16
-    assert provider.call("environment") == []
+    assert provider.call("environment", provider.mark) == []
     # Neither in the host nor in what the host has started.
-    assert provider.call("processes") == []
+    assert provider.call("processes", provider.mark) == []
     assert provider.call("descriptor", provider.pid) == -1
     assert provider.call("host", provider.pid) == dict.fromkeys(
         ("environ", "mem", "maps", "fd/2", "cwd"), "PermissionError"
     )
     assert provider.stop() == 0
-    assert MARK not in provider.text
+    assert provider.mark not in provider.text
 
 
 @ON_LINUX
 def test_the_nats_server_of_our_own_is_given_none(secretive):
     provider = secretive("--embedded-nats", "--embedded-port", "0", NATS_URL="")
     provider.environment["NATS_URL"] = provider.wait_for("embedded_nats_ready")["url"]
-    assert provider.call("processes") == []
-    assert provider.call("environment") == []
+    assert provider.call("processes", provider.mark) == []
+    assert provider.call("environment", provider.mark) == []
     assert provider.stop() == 0
 
 
 @ON_LINUX
 def test_it_may_be_allowed_for_debuggers(secretive):
     provider = secretive(PROVIDER_INSPECTION="on")
-    assert f"/proc/{provider.pid}/environ" in provider.call("processes")
+    assert f"/proc/{provider.pid}/environ" in provider.call("processes", provider.mark)
     found = provider.call("host", provider.pid)
     assert (found["environ"], found["mem"]) == ("open", "open")
     # Given out it is not, all the same.
-    assert provider.call("environment") == []
+    assert provider.call("environment", provider.mark) == []
     assert provider.stop() == 0
 
 
