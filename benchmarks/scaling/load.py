@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import uvloop
 
@@ -26,8 +27,13 @@ from provider import connection
 from provider.bench.load import DURATION, Load
 from provider.bench.plan import Plan
 
+if TYPE_CHECKING:
+    from provider.bench.histogram import Histogram
+
 WARM_UP = 0.4
 """Seconds of calls before those that are counted."""
+MOST_STALLS = 200
+"""How many stalls are told."""
 GENERATOR = "generator"
 """What the load is called among the processes."""
 
@@ -63,11 +69,18 @@ class Measured:
         calls_per_second: results in the seconds that were counted.
         latencies: percentiles in microseconds, as `p50`.
         cpu: microseconds of CPU for a call, by process.
+        others: cores that everybody else on the machine used meanwhile.
+        stalls: microseconds by which calls took longer than the median, for those that took twice
+            as long or more; at most `MOST_STALLS` of them, evenly chosen.
+        stalls_per_second: how many there were.
     """
 
     calls_per_second: float
     latencies: dict[str, float]
     cpu: dict[str, float]
+    others: float = 0.0
+    stalls: list[float] = field(default_factory=list)
+    stalls_per_second: float = 0.0
 
 
 class LoadGenerator:
@@ -132,9 +145,11 @@ async def measure(cell: Cell) -> Measured:
         await load.listen()
         running = asyncio.create_task(load.run())
         await asyncio.sleep(WARM_UP)
-        before, used_before = load.results, _cpu(cell)
+        before, used_before, busy_before = load.results, _cpu(cell), _busy()
+        began = time.monotonic()
         await asyncio.sleep(max(cell.seconds * 0.5, cell.seconds - 0.1))
-        calls, used = load.results - before, _cpu(cell)
+        calls, used, busy = load.results - before, _cpu(cell), _busy()
+        took = time.monotonic() - began
         outcome = await running
     counted = outcome.counted
     if outcome.ended != DURATION or counted.errors or outcome.stray or not calls:
@@ -142,11 +157,33 @@ async def measure(cell: Cell) -> Measured:
             f"{cell.subject}: {counted.counts()}, {calls} of them in time, {outcome.stray} answers "
             f"too many; it ended by {outcome.ended}"
         )
+    ours = sum(used.values()) - sum(used_before.values())
+    stalls = _stalls(counted.latencies)
     return Measured(
         outcome.arrived / outcome.seconds,
         {f"p{percent}": counted.latencies.percentile(percent) / 1e3 for percent in (50, 99)},
         {name: (used[name] - used_before[name]) / calls * 1e6 for name in used},
+        others=max(0.0, (busy - busy_before - ours) / took),
+        stalls=stalls[:: len(stalls) // MOST_STALLS + 1],
+        stalls_per_second=len(stalls) / outcome.seconds,
     )
+
+
+def _stalls(latencies: Histogram) -> list[float]:
+    median = latencies.percentile(50)
+    return [
+        (bar.up_to - median) / 1e3
+        for bar in latencies.bars()
+        if bar.up_to >= 2 * median
+        for _ in range(bar.times)
+    ]
+
+
+def _busy() -> float:
+    """Seconds in which the cores of this machine had something to do, all together."""
+    with open("/proc/stat", encoding="ascii") as file:
+        user, nice, system, _idle, _wait, *rest = map(int, file.readline().split()[1:9])
+    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
 
 
 def _cpu(cell: Cell) -> dict[str, float]:
