@@ -6,7 +6,7 @@ import contextlib
 import struct
 from typing import Any
 
-from provider.errors import BadRequest, BadResult, CallError
+from provider.errors import BadRequest, CallError
 from provider.kserve import cbor, kinds, messages, rest
 from provider.kserve.graph import Graph
 from provider.kserve.operation import Operation
@@ -205,9 +205,10 @@ def signatures(data: bytes) -> None:
         read = VALUES.decode(schema)
     except BadRequest:
         read = {"type": "array"}
-    if not isinstance(read, dict):
-        read = {"type": "array", "items": read}
-    kinds.inputs(read, signature)
-    kinds.outputs(read, signature)
-    with contextlib.suppress(BadResult):
-        Operation(_told("f", "", signature), {"argument": read, "result": read}).metadata()
+    if isinstance(read, dict):
+        kinds.inputs(read, signature)
+        kinds.outputs(read, signature)
+    told_of: Any = read
+    for schemas in ({"argument": read, "result": read}, told_of):
+        for streams in (False, True):
+            Operation({**_told("f", "", signature), "streams": streams}, schemas).metadata()
