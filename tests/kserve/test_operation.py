@@ -410,8 +410,8 @@ def test_a_result_is_told_of(hint, outputs):
 @pytest.mark.parametrize("streams", [False, True])
 def test_a_worker_may_tell_anything_of_its_types(schema, streams):
     told = {"name": "f", "signature": "(x)", "streams": streams}
-    for schemas in (schema, {"argument": schema, "result": schema}, {"result": {"items": schema}}):
-        assert Operation(told, schemas).metadata().name == "f"
+    for said in (schema, {"argument": schema, "result": schema}, {"result": {"items": schema}}):
+        assert Operation(told, said).metadata().name == "f"
 
 
 def test_a_stream_is_told_of_by_its_items():
