@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import nats.errors
@@ -69,6 +69,10 @@ class ConnectionNumbers:
     sent_again: int = 0
     given_up: int = 0
     missed: dict[str, int] = field(default_factory=dict)
+
+    def as_map(self) -> dict[str, Any]:
+        """All of it, by name."""
+        return asdict(self)
 
 
 class SteadyClient(Client):

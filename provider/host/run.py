@@ -143,6 +143,7 @@ class _Host:
     ) -> None:
         self._membership = membership
         self._discovery: Discovery | None = None
+        self._client: BurstClient | None = None
         self._wasmbus: WasmbusDoor | None = None
         self._host_waits = ""
         """Where the host that told us to leave waits for word, empty when it did not."""
@@ -246,15 +247,21 @@ class _Host:
 
     def _status(self) -> dict[str, Any]:
         told = {} if self._discovery is None else self._discovery.status()
-        return {**told, "figures": figures(self._fleet, self._admission, self._cache)}
+        client = self._client
+        nats = None
+        if client is not None:
+            nats = {"connected": client.is_connected, **client.numbers.as_map()}
+        numbers = figures(self._fleet, self._admission, self._cache)
+        return {**told, "figures": {**numbers, "nats": nats}}
 
     async def _connect(self) -> BurstClient:
+        self._client = BurstClient(self._fleet.burst)
         return await connection.connect(
             self._options,
             name=f"provider {self._settings.name}",
             wait=self._settings.wait,
             on_lost=self._connection_lost,
-            client=BurstClient(self._fleet.burst),
+            client=self._client,
         )
 
     async def _open_doors(

@@ -15,6 +15,7 @@ from provider.host.call import Call
 from provider.host.catalogue import Catalogue
 from provider.host.figures import HANDLE, MOST_NAMED, OTHER, figures
 from provider.host.life import State
+from provider.steady_client import ConnectionNumbers
 from provider.telemetry.metrics import CONTENT_TYPE, text
 from tests.conftest import PATIENCE
 
@@ -180,6 +181,24 @@ def test_names_are_those_a_dashboard_is_made_for():
 
 
 CACHE = SimpleNamespace(hits=0, as_map=lambda: {"hits": 0, "misses": 0, "entries": 0, "bytes": 0})
+
+
+def test_what_became_of_the_connection_to_nats():
+    numbers = ConnectionNumbers(
+        lost=2, tries=5, sent_again=700, given_up=30, missed={"$SRV.PING": 4}
+    )
+    told = figures(fleet("f"), Admission(1, 1), None)
+    told["nats"] = {"connected": True, **numbers.as_map()}
+    found = values(text(told, 0, {}))
+    for name, *labels, value in (
+        ("connected", 1),
+        ("disconnects_total", 2),
+        ("failed_tries_total", 5),
+        ("sent_again_bytes_total", 700),
+        ("given_up_bytes_total", 30),
+        ("missed_messages_total", ("subject", "$SRV.PING"), 4),
+    ):
+        assert found[f"provider_nats_{name}", *labels] == value
 
 
 def test_whoever_opens_no_http_door_pays_for_none():
