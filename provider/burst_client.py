@@ -37,6 +37,13 @@ if TYPE_CHECKING:
 
     Take = Callable[[bytes, bytes, bytes, dict[str, str] | None], None]
 
+NEVER_TO = (
+    *(b"provider.", b"_PROVIDER.", b"wasmbus.", b"$SRV."),
+    *(b"$JS.API.", b"$KV.", b"$O.", b"$SYS."),
+)
+"""Beginnings of subjects no answer goes to. Who asks chooses where the answer goes, and NATS lets
+him choose what he may not publish to himself; on these somebody obeys what comes, or keeps it."""
+
 _VERSION_LINE = b"NATS/1.0\r\n"
 _log = logs.get_logger(component="nats")
 
@@ -53,6 +60,8 @@ class BurstClient(SteadyClient):
         self.burst = burst
         self.takers: dict[int, Take] = {}
         """By subscription id, what takes its messages."""
+        self.replies_refused = 0
+        """Messages dropped for the subject they wanted an answer on."""
         self._ps = _BurstParser(self)
 
     async def subscribe_directly(self, subject: str, queue: str, take: Take) -> Subscription:
@@ -119,10 +128,23 @@ class BurstClient(SteadyClient):
         written = 0 if writer is None else writer.transport.get_write_buffer_size()
         return int(self._pending_data_size + written)
 
+    def refuse_reply(self, reply: bytes) -> None:
+        """Say that a message is dropped for the subject it wanted an answer on."""
+        self.replies_refused += 1
+        if self.replies_refused.bit_count() == 1:  # at the 1st, 2nd, 4th: whoever asks may go on
+            _log.warning(
+                "reply_subject_refused",
+                reply=reply.decode("utf-8", "replace"),
+                times=self.replies_refused,
+            )
+
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
     ) -> None:
         """What nats-py's parser calls: messages that came in pieces, those of others."""
+        if reply and reply.startswith(NEVER_TO):
+            self.refuse_reply(reply)
+            return
         take = self.takers.get(sid)
         if take is None:
             await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]  # it takes None
@@ -215,7 +237,11 @@ class _BurstParser(Parser):
                     break
             except (ValueError, IndexError):
                 break
-            _take(take, words[1], words[3] if len(words) == 5 else b"", data[start:after], headers)
+            reply = words[3] if len(words) == 5 else b""
+            if reply.startswith(NEVER_TO):
+                client.refuse_reply(reply)
+            else:
+                _take(take, words[1], reply, data[start:after], headers)
             count += 1
             position = after + 2
         client.burst.end()
