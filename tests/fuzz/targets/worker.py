@@ -11,12 +11,13 @@ from typing import Any
 import cbor2
 
 from provider.errors import CallError, Cancelled, WorkerLost
-from provider.host.advances import Advances
 from provider.host.call import Call, StreamedCall
 from provider.host.catalogue import Catalogue
 from provider.host.contract import WorkerSetup
 from provider.host.files import ProgramFiles
+from provider.host.life import Event, State
 from provider.host.link import Link
+from provider.host.reload import Reload, Reloads
 from provider.wire.advance import advance, read_advance, write_advance
 from provider.wire.frames import FrameError, FrameReader, FrameType, frame, read_call
 from provider.wire.progress import SIZE, Progress, new_memory
@@ -85,16 +86,15 @@ class House:
     def __init__(self, memory: Progress | None) -> None:
         self.answered: list[Call] = []
         self.chunks = 0
-        self.files, self.catalogue, self.advances = ProgramFiles(), Catalogue(), Advances()
+        self.files, self.catalogue = ProgramFiles(contents=True), Catalogue()
         self.link = Link(
             WorkerSetup("python", None, "/dispatch.py"),
             on_answer=self._answer,
-            on_reloaded=self._loaded,
-            on_files=lambda told: self._loaded(0, told),
+            on_reloaded=lambda _link, told: self.reloads.told(told),
+            on_files=lambda _link, told: self._loaded(told),
             on_gone=lambda _link, _why: None,
             on_schemas=self.catalogue.told,
             on_chunk=lambda call, chunk: call.on_chunk(call, chunk, 0),
-            on_progress=lambda call, body: self.advances.take(call, body, self.link.calls),
         )
         self.process, self.wire = Process(), Wire()
         inside: Any = self.link
@@ -109,8 +109,12 @@ class House:
             for _ in range(2)
         ]
         out: list[bytes] = []
+        inside._happened(Event.LOADED)
         for call in self.calls:
             self.link.hand_over(call, out)
+        self.link.busy()
+        self.reloads = Reloads(self.link, 60.0, "dispatch.py", self._reloaded)
+        self.reloads.ask(Reload(self.files.look(), None), out)
 
     def _answer(self, call: Call, result: bytes | None, error: CallError | None) -> None:
         assert (result is None) != (error is None)
@@ -124,14 +128,15 @@ class House:
     def _told(self, _call: StreamedCall, told: Any) -> None:
         assert read_advance(write_advance(told)) == told
 
-    def _loaded(self, _number: int, told: dict[str, Any]) -> None:
-        if told.get("error") is not None:
-            CallError.from_map(told["error"])
-            return
+    def _reloaded(self, reload: Reload, told: dict[str, Any]) -> None:
+        if reload.error is None:
+            self._loaded(told)
+
+    def _loaded(self, told: dict[str, Any]) -> None:
         self.files.take(told)
         self.catalogue.take(told)
 
-    async def hear(self, pieces: list[bytes]) -> None:
+    def hear(self, pieces: list[bytes]) -> None:
         """Take these bytes, then look at all that was said."""
         for piece in pieces:
             if not self.wire.closed:
@@ -140,20 +145,29 @@ class House:
         self._look()
         if self.loaded.done():
             self.loaded.exception()
+        self.reloads.gone()
 
     def _look(self) -> None:
         self.files.changed()
         assert isinstance(self.files.outdated, bool)
         self.files.look()
+        self.files.same_contents()
         for declared in self.catalogue.all:
             self.catalogue.count(Call(declared.name, b"", 0, math.inf), WorkerLost("gone"))
             declared.as_map()
-        self.advances.of(self.link.calls)
+        self.link.advances.of(self.link.calls)
         assert len(set(map(id, self.answered))) == len(self.answered)
         for call in self.calls:
             assert (call in self.answered) != (self.link.calls.get(call.number) is call)
         assert self.link.bytes == sum(len(call.payload) for call in self.link.calls.values())
         assert bool(self.process.given_up) == self.wire.closed
+        busy = bool(self.link.calls)
+        if not self.wire.closed and self.link.state is not State.RELOADING:
+            assert self.link.state is (State.BUSY if busy else State.READY)
+
+
+async def _heard(memory: Progress | None, pieces: list[bytes]) -> None:
+    House(memory).hear(pieces)
 
 
 @target(*_KINDS, b"files", b"programs", b"operations", b"error", b"schemas", longest=2048)
@@ -161,7 +175,7 @@ def link(data: bytes) -> None:
     """Bytes as they come over the link, in pieces."""
     size = 1 + (data[0] if data else 0)
     pieces = [data[place : place + size] for place in range(1, len(data), size)]
-    _loop.run_until_complete(House(None).hear(pieces))
+    _loop.run_until_complete(_heard(None, pieces))
 
 
 _ORDER = (
@@ -204,7 +218,7 @@ def told_by_link(data: bytes) -> None:
         body = data[place + 2 : place + 2 + size]
         made.append(frame(_ORDER[kind % len(_ORDER)], kind // len(_ORDER) % 6, body))
         place += 2 + size
-    _loop.run_until_complete(House(None).hear(made))
+    _loop.run_until_complete(_heard(None, made))
 
 
 _descriptor = new_memory()
@@ -215,7 +229,7 @@ _memory = Progress(_descriptor)
 def held(data: bytes) -> None:
     """Memory shared with a worker that has written anything into it."""
     os.pwrite(_descriptor, data, 0)
-    _loop.run_until_complete(House(_memory).hear([]))
+    _loop.run_until_complete(_heard(_memory, []))
     os.pwrite(_descriptor, bytes(min(len(data), SIZE)), 0)
 
 
