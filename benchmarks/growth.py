@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import statistics
 import sys
@@ -112,7 +113,7 @@ def waiting(run: Run) -> Told:
     cells = _levels(
         run, WAITING, lambda level: run.measure(started, [FACTORIAL.request], in_flight=level)
     )
-    return _flat("calls waiting", cells, 100, 10_000)
+    return _flat("calls waiting", cells, 10_000, 100)
 
 
 def operations(run: Run) -> Told:
@@ -133,7 +134,7 @@ def operations(run: Run) -> Told:
         ]
         return run.measure(programs[level], requests)
 
-    return _flat("operations", _levels(run, OPERATIONS, measure), 1, 1_000)
+    return _flat("operations", _levels(run, OPERATIONS, measure), 1_000, 1)
 
 
 def clients(run: Run) -> Told:
@@ -146,7 +147,7 @@ def clients(run: Run) -> Told:
     lines, aims = [], []
     for each in (1, IN_FLIGHT):
         what = f"clients with {each} in flight"
-        told = _flat(what, _levels(run, CLIENTS, _of_clients(run, started, each)), 1, 64)
+        told = _flat(what, _levels(run, CLIENTS, _of_clients(run, started, each)), 64, 1)
         lines += [*told.lines, ""]
         aims += told.aims
     cells = _levels(run, CLIENTS, _of_clients(run, started, 0))
@@ -172,8 +173,11 @@ def workers(run: Run) -> Told:
     }
     request = [cbor2.dumps({"operation": "py.busy", "payload": STEPS})]
     cells = _levels(run, (1, 2), lambda level: run.measure(started[level], request, in_flight=16))
-    ratio = _ratio(cells, 1, 2, lambda cell: cell.calls_per_second)
-    return Told("workers", _lines("workers", cells), [Aim("growth", text, 1.7, ratio, least=True)])
+    ratio = _ratio(cells, 2, 1, lambda cell: cell.calls_per_second)
+    others = statistics.median(cell.others for found in cells.values() for cell in found)
+    lines = _lines("workers", cells)
+    lines += ["", f"Others used {others:.1f} cores of the machine's {os.cpu_count()} meanwhile."]
+    return Told("workers", lines, [Aim("growth", text, 1.7, ratio, least=True)])
 
 
 def replicas(run: Run) -> Told:
@@ -233,17 +237,16 @@ def _cost(cell: Measured) -> float:
 
 
 def _ratio(
-    cells: dict[int, list[Measured]], of: int, to: int, figure: Callable[[Measured], float]
+    cells: dict[int, list[Measured]], level: int, base: int, figure: Callable[[Measured], float]
 ) -> float:
-    """The median over the rounds of what it is at one level beside another."""
-    return statistics.median(
-        figure(after) / figure(before) for before, after in zip(cells[of], cells[to], strict=True)
-    )
+    """The median over the rounds of what it is at one level, divided by what it is at the base."""
+    pairs = zip(cells[level], cells[base], strict=True)
+    return statistics.median(figure(cell) / figure(beside) for cell, beside in pairs)
 
 
-def _flat(what: str, cells: dict[int, list[Measured]], of: int, to: int) -> Told:
-    text = f"CPU of a call, {to} {what} / {of}"
-    aim = Aim("growth", text, FLAT, _ratio(cells, of, to, _cost))
+def _flat(what: str, cells: dict[int, list[Measured]], level: int, base: int) -> Told:
+    text = f"CPU of a call, {level} {what} / {base}"
+    aim = Aim("growth", text, FLAT, _ratio(cells, level, base, _cost))
     return Told(what, _lines(what, cells), [aim])
 
 
