@@ -341,7 +341,7 @@ async def _run(field: Field, outcome: Outcome, calls: int, seconds: float, patie
         began = time.monotonic()
         load.begin()
         disturbing = asyncio.create_task(_disturb(field))
-        enough = asyncio.create_task(_enough(load, calls, seconds))
+        enough = asyncio.create_task(_enough(field, calls, seconds))
         await asyncio.wait({disturbing, enough}, return_when=asyncio.FIRST_EXCEPTION)
         await load.end()
         await asyncio.gather(disturbing, enough)
@@ -360,9 +360,12 @@ async def _disturb(field: Field) -> None:
     await field.scenario.disturb(field)
 
 
-async def _enough(load: Load, calls: int, seconds: float) -> None:
-    began = time.monotonic()
+async def _enough(field: Field, calls: int, seconds: float) -> None:
+    """Wait for the calls, the time, and all that has to be done to them; then send no more."""
+    load, began = field.load, time.monotonic()
     await load.more(calls)
+    while any(field.did[what] < least for what, least in field.scenario.at_least.items()):
+        await load.more(100)
     while (left := began + seconds - time.monotonic()) > 0:
         await asyncio.sleep(min(left, 0.5))
     load.stop()

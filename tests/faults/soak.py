@@ -1,6 +1,6 @@
 """Every scenario for as long as you like, and a table of what came of it.
 
-    python -m tests.faults.soak [--seconds 30] [--seed 1] [--only NAME[,NAME]] [--calls 20000]
+    python -m tests.faults.soak [--seconds 30] [--seed 1] [--calls 20000] [--only NAME]...
 
 The rule of this file: it adds nothing to a scenario but time. The table goes to standard output,
 how it goes to standard error. The exit code is 1 if anything was that must not be.
@@ -57,13 +57,13 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="of load for each scenario")
     parser.add_argument("--seed", type=int, default=1, help="the same one repeats a run")
     parser.add_argument("--calls", type=int, default=CALLS, help="at least, for each scenario")
-    parser.add_argument("--only", default="", help="names, separated by commas")
+    parser.add_argument("--only", action="append", default=[], help="this one; may be repeated")
     parser.add_argument("--list", action="store_true", help="print the names and leave")
     options = parser.parse_args()
     if options.list:
         print("\n".join(scenarios))
         return 0
-    names = [name.strip() for name in options.only.split(",") if name.strip()] or list(scenarios)
+    names = options.only or list(scenarios)
     if unknown := set(names) - set(scenarios):
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
     outcomes = []
