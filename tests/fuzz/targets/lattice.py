@@ -123,7 +123,8 @@ def links(data: bytes) -> None:
             link = _read(wasmbus.decode_link, line, json=is_json)
             if link is None:
                 continue
-            assert _SECRET.decode() not in repr(link)
+            said = any(_SECRET.decode() in text for text in _named(link))
+            assert said or _SECRET.decode() not in repr(link)
             written = wasmbus.encode_link(link, json=is_json)
             assert wasmbus.decode_link(written, json=is_json) == link
             if held.put(link).stored:
