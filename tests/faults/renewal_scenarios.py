@@ -57,11 +57,25 @@ def _one_lost_for_each_kill(field: Field) -> None:
     assert lost <= field.did["killed"], f"{lost} calls were lost by {field.did['killed']} deaths"
 
 
+def _four_lost_for_each_kill(field: Field) -> None:
+    lost = field.count.errors["worker_lost"]
+    assert lost <= 4 * field.did["killed"], f"{lost} calls lost by {field.did['killed']} deaths"
+
+
 TWO = {"PROVIDER_WORKERS": "2"}
 RATE = 5000.0
 """Calls a second; as fast as can be, most would be over before a worker has started."""
 
 SCENARIOS = [
+    Scenario(
+        "worker with four calls at once killed",
+        kill,
+        program=SLOW,
+        settings={"PROVIDER_CONCURRENCY": "4"},
+        errors=LOST,
+        at_least={"killed": 4},
+        check=_four_lost_for_each_kill,
+    ),
     Scenario(
         "workers recycled after so many calls",
         _until_recycled,

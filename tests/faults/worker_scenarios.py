@@ -141,13 +141,6 @@ def handle(command, number):
 """
 
 MEMORY = """
-import resource
-
-with open("/proc/self/statm") as file:
-    size = int(file.read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (size + (256 << 20), -1))
-
-
 def handle(command, number):
     note(number)
     if chosen(number, 2500):
@@ -173,11 +166,6 @@ def handle(command, number):
 """
 
 LEAK = """
-import resource
-
-resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
-
-
 def handle(command, number):
     note(number)
     if chosen(number, 10):
@@ -270,6 +258,7 @@ SCENARIOS = [
     Scenario(
         "code exhausts memory",
         program=MEMORY,
+        settings={"PROVIDER_WORKER_MEMORY": "256MiB"},
         errors=frozenset({"handler_error"}),
         check=only(2500),
     ),
@@ -285,6 +274,7 @@ SCENARIOS = [
         "code leaks descriptors",
         _save,
         program=LEAK,
+        settings={"PROVIDER_WORKER_FILES": "128"},
         errors=frozenset({"handler_error"}),
         at_least={"saved": 2},
         check=only(10),
