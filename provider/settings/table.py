@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import PrivateAttr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from provider.servers import parse_servers
 from provider.settings.kinds import (  # noqa: TC001  pydantic reads the annotations
@@ -63,7 +62,7 @@ GROUPS = {
 """The groups of knobs in the order of the documentation, and what each is about."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The value of every knob, checked. Made by `load`; built by hand it reads nothing.
 
     Attributes:
@@ -73,7 +72,7 @@ class Settings(BaseSettings):
             nearest name where one is near.
     """
 
-    model_config = SettingsConfigDict(
+    model_config = ConfigDict(
         frozen=True,
         extra="forbid",
         validate_by_name=True,
@@ -610,18 +609,6 @@ class Settings(BaseSettings):
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
     _unknown: tuple[str, ...] = PrivateAttr(default=())
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003  pydantic-settings names the arguments
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is handed in: `load` has read and ranked the places, and can name them."""
-        return (init_settings,)
 
     @property
     def sources(self) -> Mapping[str, str]:
