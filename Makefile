@@ -1,7 +1,8 @@
 # make run    start the provider with the factorial example on an embedded NATS server
 # make test   install what the tests need, check the house rules, run the suite
 # make coverage  the suite again, with how much of the code it runs
-# make bench  calls per second and CPU per call, beside raw nats-py
+# make bench  what calls cost beside raw nats-py and others, in minutes; BENCH=--quick for less than one
+# make fuzz   make up inputs for everything that reads bytes from outside (docs/testing.md)
 # make docs   write .env.example and docs/configuration.md again from the settings
 # make lock   resolve pyproject.toml afresh into the two lock files
 
@@ -14,7 +15,7 @@ TEST_PROCESSES ?= 6
 # Thousands of processes are started here that would all compile the same files again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test coverage check bench docs lock clean
+.PHONY: run test coverage check bench fuzz docs lock clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.installed
@@ -41,7 +42,16 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/call.py
+	$(BIN)/python -m benchmarks.call $(BENCH)
+
+# Two minutes: FUZZ_SECONDS for each target, or FUZZ_RUNS inputs. The seed it tells makes it again.
+FUZZ_SECONDS ?= 2
+FUZZ_RUNS ?= 0
+FUZZ_SEED ?= 0
+FUZZ_TARGETS ?=
+
+fuzz: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) --runs $(FUZZ_RUNS) --seed $(FUZZ_SEED) $(FUZZ_TARGETS)
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m provider.settings_docs .env.example docs/configuration.md
@@ -55,7 +65,7 @@ lock: $(VENV)/.installed-dev
 		--custom-compile-command 'make lock' --all-extras pyproject.toml -c requirements-dev.lock -o requirements.lock
 
 clean:
-	rm -rf $(VENV) dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) dist .coverage .coverage.* .fuzz .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -1,11 +1,11 @@
 """What batches gain: one numpy handler that is called alone, and the same one with lists.
 
-    python benchmarks/batch.py [--rounds 3] [--seconds 2] [--in-flight 64]
+    python -m benchmarks.batch [--rounds 3] [--seconds 2] [--in-flight 64]
 
 The rule of this file: both operations are of one module and one provider, and answer the same
 question with the same matrix, so that all that differs is how many calls they are given at once.
 The library of linear algebra has one thread, because there are no cores to spare for more.
-How it is measured is `call`'s: the same load generator, turns round by round, medians, and an
+How it is measured is as in `call`: the same load generator, turns round by round, medians, and an
 answer that is wrong ends the run with exit code 1.
 """
 
@@ -14,12 +14,16 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from call import Cell, Failed, LoadGenerator, Processes, Work, _one_cell, _start_provider
+
+from benchmarks.measuring.load import LoadGenerator
+from benchmarks.measuring.processes import Processes
+from benchmarks.measuring.rounds import measure
+from benchmarks.measuring.rows import start_provider
+from benchmarks.measuring.said import Failed, say
+from benchmarks.measuring.work import Work
 
 SIZE = 512
 PROGRAM = f"""
@@ -40,7 +44,6 @@ def together(which):
 """
 QUESTION = 7
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-SUBJECT = "wasmbus.rpc.default.python.default"
 
 
 def main() -> int:
@@ -52,7 +55,7 @@ def main() -> int:
     try:
         cells = run(options)
     except Failed as error:
-        print(error, file=sys.stderr)
+        say(str(error))
         return 1
     print("| operation | calls/s | p50 µs | CPU µs/call, host | CPU µs/call, worker |")
     print("|---|--:|--:|--:|--:|")
@@ -77,25 +80,23 @@ def run(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     inputs = made.standard_normal((SIZE, SIZE), dtype=np.float32)
     result = int((inputs[QUESTION] @ weights).argmax())
     cells: dict[str, list[dict[str, Any]]] = {"alone": [], "together": []}
-    with tempfile.TemporaryDirectory() as folder, Processes() as processes:
-        program = Path(folder) / "dispatch.py"
+    with Processes() as processes, LoadGenerator() as load:
+        processes.start_nats()
+        program = processes.folder / "dispatch.py"
         program.write_text(PROGRAM, encoding="utf-8")
-        started = _start_provider(processes, Work("alone", QUESTION, result, program), ONE_THREAD)
-        with LoadGenerator() as load:
-            for number in range(1, options.rounds + 1):
-                for name, measured in cells.items():
-                    work = Work(name, QUESTION, result, program)
-                    cell = Cell(
-                        port=processes.nats_port,
-                        subject=SUBJECT,
-                        request=work.request.hex(),
-                        answer=work.answer.hex(),
-                        in_flight=options.in_flight,
-                        seconds=options.seconds,
-                        processes=started,
-                    )
-                    where = f"round {number}, {name}"
-                    measured.append(_one_cell(processes, load, cell, where))
+        started = start_provider(processes, program, settings=ONE_THREAD)
+        for number in range(1, options.rounds + 1):
+            for name, measured in cells.items():
+                cell = measure(
+                    processes,
+                    load,
+                    started,
+                    Work(name, QUESTION, result, program),
+                    in_flight=options.in_flight,
+                    seconds=options.seconds,
+                    where=f"round {number}, {name}",
+                )
+                measured.append(cell)
     return cells
 
 

@@ -1,6 +1,6 @@
 """What a call over HTTP costs: the provider, FastAPI on uvicorn, and model-serving on gunicorn.
 
-    python benchmarks/http.py [--rounds 5] [--seconds 2] [--connections 1,32] [--json FILE]
+    python -m benchmarks.http [--rounds 5] [--seconds 2] [--connections 1,32] [--json FILE]
 
 The rule of this file: a number is worth something only beside another one of the same minute. All
 rows are given the same function and the same request, by one load generator, and take turns round
@@ -23,32 +23,34 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-# Where this file is, another `http` would be found in place of the library's.
-sys.path[:] = [place for place in sys.path if Path(place or ".").resolve() != Path(__file__).parent]
+import uvloop
 
-import uvloop  # noqa: E402  as above
-
-from provider.host.embedded import find_server  # noqa: E402  as above
+from benchmarks.measuring import environments
+from benchmarks.measuring.processes import (
+    PATIENCE,
+    ROOT,
+    Processes,
+    children,
+    clean_environment,
+    cpu_seconds,
+    family,
+)
+from benchmarks.measuring.said import Failed, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 WARM_UP = 0.5
 """Seconds of calls before those that are counted."""
-PATIENCE = 30.0
-"""Seconds without which no process needs to start."""
 BODY, ANSWER = b'{"n": 10}', {"result": 3628800}
-TICK = os.sysconf("SC_CLK_TCK")
 
 FUNCTION = """
 def product(n):
@@ -102,10 +104,6 @@ PEERS = {
 }
 
 
-class Failed(Exception):
-    """The run is void; the text says why."""
-
-
 @dataclass(frozen=True)
 class Row:
     """One way to answer.
@@ -126,140 +124,78 @@ class Row:
 # --- what answers --------------------------------------------------------------------------------
 
 
-class House:
-    """The processes of one run.
+def rows(processes: Processes, peers: Path) -> Iterator[Row]:
+    """Everything that can be started, started.
 
     Args:
-        folder: for their files.
+        processes: of the run, with a NATS server.
         peers: where environments of the peers are.
     """
+    folder = processes.folder
+    for name, text in (
+        ("dispatch", PROVIDER),
+        ("bench_fastapi", FASTAPI),
+        ("bench_model_serving", MODEL_SERVING),
+    ):
+        (folder / f"{name}.py").write_text(text)
+    settings = {
+        "NATS_URL": processes.nats_url,
+        "PROVIDER_LOG_FORMAT": "json",
+        "PYTHON_DISPATCH": str(folder / "dispatch.py"),
+    }
+    command = [sys.executable, "-m", "provider"]
 
-    def __init__(self, folder: Path, peers: Path) -> None:
-        self._folder = folder
-        self._peers = peers
-        self._started: list[subprocess.Popen[bytes]] = []
-        for name, text in (
-            ("dispatch", PROVIDER),
-            ("bench_fastapi", FASTAPI),
-            ("bench_model_serving", MODEL_SERVING),
+    def start(*words: str) -> int:
+        return processes.start(
+            [*command, *words, "--http", "0", "--no-env-file"],
+            ready=rb'"event": ?"ready"',
+            environment=settings,
+        )
+
+    host = start("run")
+    processes_of_it = family(host)
+    http = processes_of_it.pop("host")
+    named = {"http": http, **processes_of_it}
+    yield Row("provider", port_in(processes.ready_line(host)), "/call/factorial", named)
+    del settings["PYTHON_DISPATCH"]
+    gateway = start("gateway")
+    named = {"http": gateway, "host": host, **processes_of_it}
+    yield Row("provider gateway", port_in(processes.ready_line(gateway)), "/call/factorial", named)
+    python = environments.python_of(peers, "fastapi", *PEERS["fastapi"])
+    if python is not None:
+        pid = processes.start(
+            [
+                *(python, "-m", "uvicorn", "bench_fastapi:app", "--port", "0"),
+                *("--no-access-log", "--no-use-colors"),
+            ],
+            ready=b"Uvicorn running on",
+            folder=folder,
+        )
+        port = int(processes.ready_line(pid).split(b"127.0.0.1:")[1].split()[0])
+        yield Row("FastAPI, async def", port, "/call/factorial", {"http": pid})
+        yield Row("FastAPI, def", port, "/threads", {"http": pid})
+    python = environments.python_of(peers, "model_serving", *PEERS["model_serving"])
+    if python is not None:
+        for name, more in (
+            ("model-serving, sync", []),
+            ("model-serving, gthread", ["-k", "gthread", "--threads", "4"]),
         ):
-            (folder / f"{name}.py").write_text(text)
-
-    def start(self, command: list[str], ready: bytes, **environment: str) -> tuple[int, bytes]:
-        """Start a process, and wait for the line that says it is ready: its id, and the line."""
-        process = subprocess.Popen(
-            command,
-            cwd=self._folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **environment},
-        )
-        self._started.append(process)
-        assert process.stderr is not None
-        said = b""
-        for line in process.stderr:
-            said += line
-            if ready in line:
-                # What it says later goes where nobody reads it, and must not stop it.
-                os.set_blocking(process.stderr.fileno(), False)
-                return process.pid, line
-        raise Failed(f"{command[0]} did not start: {said.decode()}")
-
-    def stop(self) -> None:
-        """End all of them."""
-        for process in reversed(self._started):
-            process.send_signal(signal.SIGTERM)
-        for process in self._started:
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            assert process.stderr is not None
-            process.stderr.close()
-
-    def python_of(self, peer: str) -> str | None:
-        """The interpreter that has a peer; None where it cannot be had."""
-        folder = self._peers / peer
-        python = folder / "bin" / "python"
-        if not (folder / "installed").exists():
-            say(f"installing {peer}")
-            try:
-                subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-                for packages in PEERS[peer]:
-                    subprocess.run(
-                        [python, "-m", "pip", "install", "--quiet", *packages],
-                        check=True,
-                        timeout=600,
-                    )
-            except (subprocess.SubprocessError, OSError) as error:
-                say(f"{peer} is left out: {error}")
-                return None
-            (folder / "installed").touch()
-        return str(python)
-
-    def rows(self) -> Iterator[Row]:
-        """Everything that can be started, started."""
-        nats, line = self.start([find_server(), "-a", "127.0.0.1", "-p", "-1"], b"connections on")
-        assert nats
-        url = "nats://" + line.split()[-1].decode()
-        settings = {"NATS_URL": url, "PROVIDER_LOG_FORMAT": "json", "PROVIDER_LOG_LEVEL": "info"}
-        command = [sys.executable, "-m", "provider"]
-        host, line = self.start(
-            [*command, "run", "dispatch.py", "--http", "0", "--no-env-file"],
-            b'"event": "ready"',
-            **settings,
-        )
-        (worker,) = children(host)
-        yield Row("provider", port_in(line), "/call/factorial", {"http": host, "worker": worker})
-        gateway, line = self.start(
-            [*command, "gateway", "--http", "0", "--no-env-file"], b'"event": "ready"', **settings
-        )
-        processes = {"http": gateway, "host": host, "worker": worker}
-        yield Row("provider gateway", port_in(line), "/call/factorial", processes)
-        python = self.python_of("fastapi")
-        if python is not None:
-            pid, line = self.start(
+            pid = processes.start(
                 [
-                    *(python, "-m", "uvicorn", "bench_fastapi:app", "--port", "0"),
-                    *("--no-access-log", "--no-use-colors"),
+                    *(python, "-m", "gunicorn", "bench_model_serving:run_app()"),
+                    *("-b", "127.0.0.1:0", *more),
                 ],
-                b"Uvicorn running on",
+                ready=b"Listening at",
+                folder=folder,
             )
-            port = int(line.split(b"127.0.0.1:")[1].split()[0])
-            yield Row("FastAPI, async def", port, "/call/factorial", {"http": pid})
-            yield Row("FastAPI, def", port, "/threads", {"http": pid})
-        python = self.python_of("model_serving")
-        if python is not None:
-            for name, more in (
-                ("model-serving, sync", []),
-                ("model-serving, gthread", ["-k", "gthread", "--threads", "4"]),
-            ):
-                pid, line = self.start(
-                    [
-                        *(python, "-m", "gunicorn", "bench_model_serving:run_app()"),
-                        *("-b", "127.0.0.1:0", *more),
-                    ],
-                    b"Listening at",
-                )
-                port = int(line.split(b"127.0.0.1:")[1].split()[0])
-                while not (found := children(pid)):
-                    time.sleep(0.05)
-                yield Row(name, port, "/call/factorial", {"http": found[0]})
+            port = int(processes.ready_line(pid).split(b"127.0.0.1:")[1].split()[0])
+            while not (found := children(pid)):
+                time.sleep(0.05)
+            yield Row(name, port, "/call/factorial", {"http": found[0]})
 
 
 def port_in(line: bytes) -> int:
     return int(json.loads(line)["http"].rpartition(":")[2])
-
-
-def children(pid: int) -> list[int]:
-    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-
-
-def cpu_of(pid: int) -> float:
-    """Seconds a process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
 
 
 # --- the load generator: a process of its own ----------------------------------------------------
@@ -349,15 +285,25 @@ def at(latencies: list[float], part: float) -> float:
 
 def measure(row: Row, connections: int, seconds: float) -> dict[str, float]:
     """One cell: calls per second, latencies, and CPU per call of each process, in microseconds."""
-    command = [sys.executable, __file__, "_load", str(row.port), row.path, str(connections)]
-    with subprocess.Popen([*command, str(seconds)], stdout=subprocess.PIPE) as process:
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.http",
+        "_load",
+        str(row.port),
+        row.path,
+        str(connections),
+    ]
+    with subprocess.Popen(
+        [*command, str(seconds)], cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         if process.stdout.readline() != b"counting\n":
             raise Failed(f"{row.name}: {process.stdout.read().decode()}")
-        began, before = time.monotonic(), {n: cpu_of(p) for n, p in row.processes.items()}
+        began, before = time.monotonic(), {n: cpu_seconds(p) for n, p in row.processes.items()}
         line = process.stdout.readline()
         took = time.monotonic() - began
-        used = {name: cpu_of(pid) - before[name] for name, pid in row.processes.items()}
+        used = {name: cpu_seconds(pid) - before[name] for name, pid in row.processes.items()}
         if process.wait(PATIENCE) or not line:
             raise Failed(f"{row.name}: the load generator gave up")
     told: dict[str, float] = json.loads(line)
@@ -388,35 +334,29 @@ def table(cells: dict[tuple[str, int], list[dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--connections", default="1,32")
-    parser.add_argument("--peers", type=Path, default=Path(tempfile.gettempdir()) / "http-peers")
+    parser.add_argument("--peers", type=Path, default=environments.PLACE)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     widths = [int(each) for each in options.connections.split(",")]
     cells: dict[tuple[str, int], list[dict[str, float]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        house = House(Path(folder), options.peers)
-        try:
-            rows = list(house.rows())
+    try:
+        with Processes() as processes:
+            processes.start_nats()
+            started = list(rows(processes, options.peers))
             for number in range(options.rounds):
-                for row in rows:
+                for row in started:
                     for width in widths:
                         cell = measure(row, width, options.seconds)
                         cells.setdefault((row.name, width), []).append(cell)
                 say(f"round {number + 1} of {options.rounds}")
-        except Failed as error:
-            say(f"error: {error}")
-            return 1
-        finally:
-            house.stop()
+    except Failed as error:
+        say(f"error: {error}")
+        return 1
     print(table(cells))
     if options.json is not None:
         told = [{"row": name, "connections": w, "rounds": r} for (name, w), r in cells.items()]

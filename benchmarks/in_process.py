@@ -111,7 +111,7 @@ class Host:
 
         from provider.burst_client import BurstClient
         from provider.doors.nats import NatsDoor
-        from provider.host import fleet, link
+        from provider.host import fleet, link, slot
         from provider.host.admission import Admission
         from provider.host.contract import resolve
         from provider.host.path import CallPath
@@ -132,8 +132,8 @@ class Host:
                 mark = [seen.st_mtime_ns, seen.st_size, seen.st_ino]
                 return {"files": [[str(program), *mark]], "programs": [str(program)]}
 
-        fleet.__dict__["Link"] = _Link
-        self.fleet = fleet.Fleet(setup, start_timeout=10.0, watching=True)
+        slot.__dict__["Link"] = _Link
+        self.fleet = fleet.Fleet(setup, fleet.FleetOptions(watching=True))
         self.admission = Admission(100_000, 1 << 30)
         self.path = CallPath(
             self.admission,
@@ -157,7 +157,7 @@ class Host:
 
     async def start(self) -> None:
         await self.fleet.start()
-        self.link = self.fleet.link
+        self.link = self.fleet.slots[0].link
         self._reading = self.client._read_loop()
         self._waiter = self._reading.send(None)
         self.path.burst.at_end(self.door._send)
@@ -182,7 +182,8 @@ class Host:
         receive(self.link, data)
 
     def answered(self) -> bytes:
-        """What goes to nats-server."""
+        """What goes to nats-server, which says that it has read it."""
+        self.client.unconfirmed.forget()
         return self._nats_wire.take()
 
 

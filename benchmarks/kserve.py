@@ -1,6 +1,6 @@
 """What an inference over KServe's gRPC costs: the provider beside MLServer.
 
-    python benchmarks/kserve.py [--rounds 5] [--seconds 2] [--in-flight 1,16] [--json FILE]
+    python -m benchmarks.kserve [--rounds 5] [--seconds 2] [--in-flight 1,16] [--json FILE]
 
 The rule of this file: a number is worth something only beside another one of the same minute. All
 rows serve the same two functions and are sent the same messages, by one load generator, and take
@@ -24,28 +24,33 @@ import asyncio
 import importlib
 import json
 import os
-import signal
 import socket
 import statistics
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# Where this file is, another `http` would be found in place of the library's.
-sys.path[:] = [place for place in sys.path if Path(place or ".").resolve() != Path(__file__).parent]
+from benchmarks.measuring import environments
+from benchmarks.measuring.processes import (
+    PATIENCE,
+    ROOT,
+    Processes,
+    children,
+    clean_environment,
+    cpu_seconds,
+)
+from benchmarks.measuring.rounds import turned
+from benchmarks.measuring.said import Failed, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WARM_UP = 0.5
 """Seconds of calls before those that are counted."""
-PATIENCE = 60.0
-"""Seconds without which no process needs to start."""
 MOST_BYTES = 64 * 1024 * 1024
 FLOATS = 10_000_000 // 4
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
@@ -54,7 +59,6 @@ OPTIONS = [
     ("grpc.max_send_message_length", MOST_BYTES),
     ("grpc.enable_http_proxy", 0),
 ]
-TICK = os.sysconf("SC_CLK_TCK")
 
 PROVIDER = """
 import numpy as np
@@ -88,10 +92,6 @@ class Tensor(MLModel):
 """
 # The newest uvloop has no loop where its worker processes ask for one.
 PACKAGES = ["mlserver>=1.7,<2", "uvloop<0.22"]
-
-
-class Failed(Exception):
-    """The run is void; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -157,56 +157,33 @@ def is_right(answer: bytes, expected: bytes) -> bool:
 
 
 class House:
-    """The processes of one run.
+    """What is started in a run.
 
     Args:
-        folder: for their files.
+        processes: of the run.
         peers: where the environment of MLServer is.
     """
 
-    def __init__(self, folder: Path, peers: Path) -> None:
-        self._folder = folder
+    def __init__(self, processes: Processes, peers: Path) -> None:
+        self._processes = processes
         self._peers = peers
-        self._started: list[subprocess.Popen[bytes]] = []
 
-    def start(
-        self, command: list[str], folder: Path, **environment: str
-    ) -> subprocess.Popen[bytes]:
-        """Start a process whose log goes to a file in its folder."""
+    def start(self, command: list[str], folder: Path, **environment: str) -> int:
+        """Start a process in its folder; `until_answered` sees that it is ready."""
         folder.mkdir(exist_ok=True)
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **environment},
-            )
-        self._started.append(process)
-        return process
-
-    def stop(self) -> None:
-        """End all of them."""
-        for process in reversed(self._started):
-            process.send_signal(signal.SIGTERM)
-        for process in self._started:
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        return self._processes.start(command, ready=b"", environment=environment, folder=folder)
 
     def rows(self) -> Iterator[Row]:
         """Everything that can be started, started."""
         yield self._provider()
         yield self._copy()
-        python = self._python_of_mlserver()
+        python = environments.python_of(self._peers, "mlserver", PACKAGES)
         if python is not None:
             yield self._mlserver(python, "MLServer", workers=1)
             yield self._mlserver(python, "MLServer, no workers", workers=0)
 
     def _provider(self) -> Row:
-        folder, port = self._folder / "provider", free_port()
+        folder, port = self._processes.folder / "provider", free_port()
         folder.mkdir()
         (folder / "dispatch.py").write_text(PROVIDER)
         process = self.start(
@@ -218,17 +195,19 @@ class House:
             PROVIDER_LOG_LEVEL="warning",
             PROVIDER_GRPC_MAX_MESSAGE=str(MOST_BYTES),
         )
-        until_answered(process, port, folder)
-        return Row("provider", port, answering(process.pid))
+        self.until_answered(process, port)
+        return Row("provider", port, answering(process))
 
     def _copy(self) -> Row:
-        folder, port = self._folder / "copy", free_port()
-        process = self.start([sys.executable, __file__, "_copy", str(port)], folder)
-        until_answered(process, port, folder)
-        return Row("copy", port, answering(process.pid), ("tensor",), same=True)
+        folder, port = self._processes.folder / "copy", free_port()
+        process = self.start(
+            [sys.executable, __file__, "_copy", str(port)], folder, PYTHONPATH=str(ROOT)
+        )
+        self.until_answered(process, port)
+        return Row("copy", port, answering(process), ("tensor",), same=True)
 
     def _mlserver(self, python: str, name: str, workers: int) -> Row:
-        folder, port = self._folder / f"mlserver{workers}", free_port()
+        folder, port = self._processes.folder / f"mlserver{workers}", free_port()
         folder.mkdir()
         (folder / "bench_models.py").write_text(MLSERVER)
         settings = {
@@ -247,41 +226,23 @@ class House:
             (folder / model / "model-settings.json").write_text(json.dumps(said))
         command = [str(Path(python).with_name("mlserver")), "start", "."]
         process = self.start(command, folder, PYTHONPATH=str(folder))
-        until_answered(process, port, folder)
-        return Row(name, port, answering(process.pid))
+        self.until_answered(process, port)
+        return Row(name, port, answering(process))
 
-    def _python_of_mlserver(self) -> str | None:
-        """The interpreter that has it; None where it cannot be had."""
-        folder = self._peers / "mlserver"
-        python = folder / "bin" / "python"
-        if not (folder / "installed").exists():
-            say("installing MLServer, which takes minutes")
+    def until_answered(self, process: int, port: int) -> None:
+        """Wait until what listens there gives right answers, or until it cannot any more."""
+        asked, _ = question("text")
+        end = time.monotonic() + PATIENCE
+        channel = grpc().insecure_channel(f"127.0.0.1:{port}", options=OPTIONS)
+        while self._processes.runs(process) and time.monotonic() < end:
             try:
-                subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-                subprocess.run(
-                    [python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True, timeout=1800
-                )
-            except (subprocess.SubprocessError, OSError) as error:
-                say(f"MLServer is left out: {error}")
-                return None
-            (folder / "installed").touch()
-        return str(python)
-
-
-def until_answered(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
-    """Wait until what listens there gives right answers, or until it cannot any more."""
-    asked, _ = question("text")
-    end = time.monotonic() + PATIENCE
-    channel = grpc().insecure_channel(f"127.0.0.1:{port}", options=OPTIONS)
-    while process.poll() is None and time.monotonic() < end:
-        try:
-            channel.unary_unary(METHOD)(asked, timeout=PATIENCE, wait_for_ready=False)
-        except grpc().RpcError:
-            time.sleep(0.1)
-        else:
-            channel.close()
-            return
-    raise Failed(f"{folder.name} does not answer:\n{(folder / 'log').read_text()[-3000:]}")
+                channel.unary_unary(METHOD)(asked, timeout=PATIENCE, wait_for_ready=False)
+            except grpc().RpcError:
+                time.sleep(0.1)
+            else:
+                channel.close()
+                return
+        raise Failed(f"it does not answer:\n{self._processes.last_words(process)}")
 
 
 def free_port() -> int:
@@ -293,16 +254,10 @@ def free_port() -> int:
 def answering(pid: int) -> list[int]:
     """A process and those under it, without a NATS server."""
     found = [pid]
-    for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+    for each in children(pid):
         if "nats-server" not in Path(f"/proc/{each}/comm").read_text():
-            found += answering(int(each))
+            found += answering(each)
     return found
-
-
-def cpu_of(pid: int) -> float:
-    """Seconds a process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
 
 
 # --- the plain copy: two processes, of which neither looks --------------------------------------
@@ -390,14 +345,16 @@ def at(latencies: list[float], part: float) -> float:
 def measure(row: Row, cell: str, in_flight: int, seconds: float) -> dict[str, float]:
     """Calls per second, latencies, and CPU per call in microseconds."""
     words = [str(row.port), cell, str(in_flight), str(seconds), str(int(row.same))]
-    command = [sys.executable, __file__, "_load", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-m", "benchmarks.kserve", "_load", *words]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         if process.stdout.readline() != b"counting\n":
             raise Failed(f"{row.name}: the load generator gave up on {cell}")
-        began, before = time.monotonic(), sum(map(cpu_of, row.processes))
+        began, before = time.monotonic(), sum(map(cpu_seconds, row.processes))
         line = process.stdout.readline()
-        took, used = time.monotonic() - began, sum(map(cpu_of, row.processes)) - before
+        took, used = time.monotonic() - began, sum(map(cpu_seconds, row.processes)) - before
         if process.wait(PATIENCE) or not line:
             raise Failed(f"{row.name}: the load generator gave up on {cell}")
     told: dict[str, float] = json.loads(line)
@@ -425,37 +382,29 @@ def table(cells: dict[tuple[str, str, int], list[dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--in-flight", default="1,16", help="of texts; of tensors 1 and 4")
-    parser.add_argument("--peers", type=Path, default=Path(tempfile.gettempdir()) / "kserve-peers")
+    parser.add_argument("--peers", type=Path, default=environments.PLACE)
     parser.add_argument("--json", type=Path, help="everything measured")
     options = parser.parse_args()
     flights = {"text": list(map(int, options.in_flight.split(","))), "tensor": [1, 4]}
     cells: dict[tuple[str, str, int], list[dict[str, float]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        house = House(Path(folder), options.peers)
-        try:
-            rows = list(house.rows())
+    try:
+        with Processes() as processes:
+            rows = list(House(processes, options.peers).rows())
             for number in range(options.rounds):
                 say(f"round {number + 1} of {options.rounds}")
                 for cell, in_flight in [(c, n) for c in flights for n in flights[c]]:
                     # Each is first, in its turn.
-                    turned = rows[number % len(rows) :] + rows[: number % len(rows)]
-                    for row in (each for each in turned if cell in each.cells):
+                    for row in (each for each in turned(rows, number) if cell in each.cells):
                         found = measure(row, cell, in_flight, options.seconds)
                         cells.setdefault((row.name, cell, in_flight), []).append(found)
-        except Failed as failure:
-            say(str(failure))
-            return 1
-        finally:
-            house.stop()
+    except Failed as failure:
+        say(str(failure))
+        return 1
     order = sorted(cells, key=lambda key: (list(flights).index(key[1]), key[2]))
     print(table({key: cells[key] for key in order}))
     if options.json:

@@ -1,8 +1,7 @@
-"""The connection to NATS: how it is made, and what is said while it comes and goes.
+"""The connection to NATS: where it is made to, who we are there, and how it is made.
 
-The rule of this file: no callback raises, because nats-py stops reconnecting when one does; and a
-connection that is lost for good is told, because a provider that lives on deaf helps nobody.
-Used by the host, the client and the commands.
+The rule of this file: no text of it, and of no error, holds a secret. What becomes of the
+connection later is in reconnecting.py. Used by the host, the client and the commands.
 """
 
 from __future__ import annotations
@@ -10,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import nats.errors
 from nats.aio.client import Client
 
 from provider.credentials import Credentials, GivenCredentials, key_pair
 from provider.errors import StartError
+from provider.reconnecting import Connecting, pause
 from provider.servers import with_scheme, without_secrets
-from provider.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,19 +31,10 @@ C = TypeVar("C", bound=Client)
 
 CONNECT_TIMEOUT = 2
 """Seconds one try at one server may take."""
-_LOGIN_OF_OURS = "NATS_USER, NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY"
-_LOGIN_OF_HOST = (
-    "the login that the host passes on (lattice_rpc_user_jwt and lattice_rpc_user_seed of the "
-    "host data)"
-)
-_PLACE_OF_OURS = (
-    "start one (provider run --embedded-nats brings its own) or name another in NATS_URL"
-)
-_PLACE_OF_HOST = (
-    "the host named it (lattice_rpc_url of the host data); PROVIDER_WAIT=on keeps trying"
-)
-
-_log = logs.get_logger(component="nats")
+PING = 5.0
+"""Seconds between two PINGs, unless told otherwise."""
+MOST_UNANSWERED = 2
+"""PINGs a server may leave without an answer; at the next one it is taken for gone."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,7 +50,10 @@ class NatsOptions:
         cert: path of the client certificate, with `key`.
         ca: path of the certificate authorities to trust.
         login: a user's key, and a JWT or none, in place of user, token, creds and nkey.
-        by_host: a wasmCloud host said all this; errors name what it says it with.
+        by_host: a wasmCloud host said all this, the login too if there is one; errors name what it
+            says it with.
+        inbox_prefix: what the subjects begin with on which answers are received.
+        ping: seconds between two PINGs. A server that answers none is noticed after two to three.
     """
 
     servers: tuple[str, ...] = ("nats://127.0.0.1:4222",)
@@ -75,6 +67,8 @@ class NatsOptions:
     ca: Path | None = None
     login: Login | None = None
     by_host: bool = False
+    inbox_prefix: str = "_INBOX"
+    ping: float = PING
 
     def __repr__(self) -> str:
         return f"NatsOptions({self.shown})"
@@ -85,7 +79,10 @@ class NatsOptions:
         Raises:
             StartError: a file that is named does not exist or cannot be used.
         """
-        arguments: dict[str, Any] = {"servers": [with_scheme(url) for url in self.servers]}
+        arguments: dict[str, Any] = {
+            "servers": [with_scheme(url) for url in self.servers],
+            "inbox_prefix": self.inbox_prefix,
+        }
         if self.login is not None:
             return {**arguments, **self._given(self.login), **self._encryption()}
         if self.user is not None:
@@ -157,20 +154,23 @@ async def connect(
     Raises:
         StartError: no server answered and `wait` is false, or the server refused us.
     """
-    state = _Connecting(options, wait, on_lost)
+    state = Connecting(options, wait, on_lost, client)
     arguments = options.as_arguments()
     try:
         await client.connect(
             **arguments,
             name=name,
             max_reconnect_attempts=-1,
-            # Several providers that lost the same server must not come back in one wave.
-            reconnect_time_wait=_pause(),
+            reconnect_time_wait=pause(0),
             connect_timeout=CONNECT_TIMEOUT,
+            # Not typed as the fraction it is, because nats-py only announces whole seconds.
+            ping_interval=cast("Any", options.ping),
+            max_outstanding_pings=MOST_UNANSWERED,
             pending_size=64 * 1024 * 1024,
             error_cb=state.on_error,
             disconnected_cb=state.on_disconnected,
             reconnected_cb=state.on_reconnected,
+            lame_duck_mode_cb=state.on_lame_duck,
             closed_cb=state.on_closed,
         )
     except BaseException as error:
@@ -182,76 +182,8 @@ async def connect(
         if isinstance(error, TimeoutError | nats.errors.Error | OSError | ValueError):
             raise StartError(f"cannot connect to NATS at {options.shown}: {error!r}") from None
         raise
-    state.client = client
+    state.made = True
     return client
-
-
-def _pause() -> Any:
-    # Not typed as the fraction it is, because nats-py only announces whole seconds.
-    return random.uniform(0.2, 0.8)  # noqa: S311  no secret hangs on it
-
-
-class _Connecting:
-    """What the callbacks of one connection know."""
-
-    def __init__(self, options: NatsOptions, wait: bool, on_lost: Callable[[], None]) -> None:
-        self._options = options
-        self._wait = wait
-        self._on_lost = on_lost
-        self._failed = 0
-        self.client: Client | None = None
-
-    async def on_error(self, error: Exception) -> None:
-        if self.client is not None:
-            _log.warning("nats_error", error=_text(error))
-            return
-        self._failed += 1
-        if _is_refusal(error):
-            raise StartError(
-                f"NATS at {self._options.shown} refused the connection: {_text(error)}; check "
-                + (_LOGIN_OF_HOST if self._options.login else _LOGIN_OF_OURS)
-            )
-        if isinstance(error, ssl.SSLCertVerificationError):
-            raise StartError(
-                f"the certificate of NATS at {self._options.shown} is not trusted: "
-                f"{error.verify_message}; name the authority that signed it in NATS_CA"
-            )
-        if not self._wait and self._failed >= len(self._options.servers):
-            raise StartError(
-                f"no NATS server at {self._options.shown} ({_text(error)}); "
-                + (_PLACE_OF_HOST if self._options.by_host else _PLACE_OF_OURS)
-            )
-        if self._failed == 1:
-            _log.warning(
-                "nats_unreachable",
-                servers=self._options.shown,
-                error=_text(error),
-                next="trying again until it answers; --no-wait gives up instead",
-            )
-
-    async def on_disconnected(self) -> None:
-        if self.client is not None and not self.client.is_closed:
-            _log.warning("nats_disconnected", servers=self._options.shown)
-
-    async def on_reconnected(self) -> None:
-        _log.info("nats_reconnected", servers=self._options.shown)
-
-    async def on_closed(self) -> None:
-        if self.client is not None:
-            self._on_lost()
-
-
-def _is_refusal(error: Exception) -> bool:
-    text = str(error).lower()
-    return (
-        isinstance(error, nats.errors.AuthorizationError)
-        or "authorization" in text
-        or ("authentication" in text)
-    )
-
-
-def _text(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def _existing(variable: str, path: Path) -> Path:

@@ -49,14 +49,7 @@ class Credentials:
         return base64.b64encode(pair.sign(nonce.encode()))
 
     def _read(self) -> tuple[str, str]:
-        text = Path(self._path).read_text(encoding="utf-8", errors="replace")
-        token, seed = _JWT.search(text), _SEED.search(text)
-        if token is None:
-            raise ValueError("it has no NATS USER JWT")
-        if seed is None:
-            raise ValueError("it has no USER NKEY SEED")
-        key_pair(seed[1])
-        return token[1], seed[1]
+        return _parts(Path(self._path).read_text(encoding="utf-8", errors="replace"))
 
 
 class GivenCredentials:
@@ -76,6 +69,46 @@ class GivenCredentials:
     def sign(self, nonce: str) -> bytes:
         """The proof of it."""
         return base64.b64encode(self._login.key.sign(nonce.encode()))
+
+
+def login_from(
+    *, creds: str | None = None, jwt: str | None = None, seed: str | None = None
+) -> Login:
+    """Who we are, where credentials are given themselves, in place of files with them.
+
+    Args:
+        creds: the text of a `.creds` file; in place of the others.
+        jwt: of the user; None for a key alone.
+        seed: of the user's key.
+
+    Raises:
+        ValueError: one lacks, or cannot be used. The text says which, and repeats nothing of it.
+    """
+    from provider.lattice.host_data import Login
+    from provider.lattice.nkeys import BadKey, KeyPair
+
+    if creds is not None:
+        try:
+            jwt, seed = _parts(creds)
+        except ValueError as error:
+            raise ValueError(f"NATS_CREDS: {error}") from None
+    if seed is None:
+        raise ValueError("NATS_JWT is of no use without the seed that belongs to it, in NATS_NKEY")
+    try:
+        return Login((jwt or "").strip(), KeyPair.from_seed(seed.strip()))
+    except BadKey:
+        raise ValueError("NATS_NKEY: it holds no seed of an nkey") from None
+
+
+def _parts(text: str) -> tuple[str, str]:
+    """The JWT and the seed in the text of a `.creds` file."""
+    token, seed = _JWT.search(text), _SEED.search(text)
+    if token is None:
+        raise ValueError("it has no NATS USER JWT")
+    if seed is None:
+        raise ValueError("it has no USER NKEY SEED")
+    key_pair(seed[1])
+    return token[1], seed[1]
 
 
 def key_pair(seed: str) -> nkeys.KeyPair:

@@ -12,13 +12,12 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from nats.aio.client import Client
-
 from provider import connection
 from provider.allocator import keep_memory
 from provider.doors.front import Front
 from provider.doors.over_nats import OverNats
 from provider.errors import ExitCode
+from provider.steady_client import SteadyClient
 from provider.telemetry import logs
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ async def run(
         StartError: NATS cannot be reached and waiting was refused, or a door cannot be opened.
     """
     keep_memory()
-    client = Client()
+    client = SteadyClient()
     backend = OverNats(client, address, call_timeout, limits)
     front = Front(backend, http, grpc)
     stop, force = asyncio.Event(), asyncio.Event()

@@ -78,7 +78,8 @@ in this list is a warning.
 **Secrets** have no flag, because everybody on a machine can read the flags of its processes. They
 are shown as `********`, as are passwords inside a URL. `NATS_PASSWORD_FILE`, and the like for each
 of them, names a file that holds the secret; white space around it is taken off. To give one both
-ways in one place is an error.
+ways in one place is an error. Credentials may be given as a file or as what is in it; as a flag
+only as a file.
 """
 
 

@@ -25,6 +25,8 @@ _SECONDS = {
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)\s*")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _LONGEST = 366 * 86400
+_MOST_TEXT = 1000
+"""Characters of what may be a duration; to look for its parts in much text takes long."""
 
 _BINARY = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
 _DECIMAL = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "KB": 10**3}
@@ -40,6 +42,8 @@ def parse_duration(value: object) -> float:
         ValueError: it is none of these, negative, or longer than 366 days.
     """
     text = _number_text(value)
+    if len(text) > _MOST_TEXT:
+        raise ValueError(DURATION)
     if _NUMBER.fullmatch(text):
         seconds = Decimal(text)
     else:

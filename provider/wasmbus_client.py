@@ -58,7 +58,7 @@ CHUNK_EXTRA = 13.0
 """Seconds a call may last longer when its argument goes through the object store, as in the Rust
 library; and what the store has for one object."""
 MAX_RESULT = 64 * 1024 * 1024
-"""Most bytes of a result that are read from the object store."""
+"""Most bytes of a result that are read from the object store, unless the caller says otherwise."""
 HOST_TIMEOUT = 2.0
 """Seconds a host waits for word of health or shutdown."""
 SETTLE_WITHIN = 10
@@ -112,6 +112,7 @@ class Wasmbus:
         timeout: float = DEFAULT_TIMEOUT,
         limits: Limits | None = None,
         test_mode: bool = False,
+        max_result: int = MAX_RESULT,
     ) -> None:
         self._client = client
         self._address = address
@@ -124,7 +125,7 @@ class Wasmbus:
         self._timeout = timeout
         self._values = Values(limits)
         self._test_mode = test_mode
-        self._store = ChunkStore(client, address.lattice, most=MAX_RESULT)
+        self._store = ChunkStore(client, address.lattice, most=max_result)
 
     async def call(
         self,
@@ -378,6 +379,7 @@ async def connect_wasmbus(
     timeout: float = DEFAULT_TIMEOUT,
     limits: Limits | None = None,
     test_mode: bool = False,
+    max_result: int = MAX_RESULT,
 ) -> AsyncIterator[Wasmbus]:
     """Connect to NATS and yield the provider found there, to be called as by an actor.
 
@@ -394,6 +396,7 @@ async def connect_wasmbus(
         timeout: seconds a call waits unless it says otherwise; 0 for ever.
         limits: of the values sent and received.
         test_mode: links and health are written in JSON, as the test harness does.
+        max_result: most bytes of an argument or a result that goes through the object store.
 
     Raises:
         StartError: NATS cannot be reached.
@@ -410,4 +413,5 @@ async def connect_wasmbus(
             timeout=timeout,
             limits=limits,
             test_mode=test_mode,
+            max_result=max_result,
         )

@@ -69,7 +69,7 @@ async def test_messages_are_taken_in_order_with_subject_reply_and_data(shared_na
     assert len([count for count in taker.bursts if count]) < 250
 
 
-async def test_headers_large_messages_and_other_subscriptions_take_the_long_way(shared_nats):
+async def test_headers_large_messages_and_other_subscriptions_keep_their_order(shared_nats):
     async with connected(shared_nats.url) as (client, taker, other):
         await client.subscribe_directly("burst.mixed", "q", taker.take)
         got: list[bytes] = []
@@ -270,6 +270,50 @@ async def test_what_is_inside_a_message_of_others_is_no_message():
     async with asyncio.timeout(PATIENCE):
         await reading
     assert taker.taken == [(b"other", b"", inside, None), (b"a", b"", b"def", None)]
+
+
+@settings(max_examples=60)
+@given(
+    cuts=st.lists(st.integers(0, 200_200), max_size=5),
+    at_ends=st.lists(st.integers(-4, 4), max_size=4),
+    reply=st.sampled_from([b"", b"back"]),
+    headers=st.booleans(),
+)
+async def test_large_messages_are_put_together_wherever_they_were_cut(
+    cuts, at_ends, reply, headers
+):
+    taker = Taker()
+    client = Everything(taker)
+    client.takers = {b"7": taker.take}
+    large = bytes(range(251)) * 400
+    messages = [(b"a", 7, reply, each, headers) for each in (large, b"x", large[:70_000], large)]
+    stream, expected = written(messages)
+    line = stream.index(b"\r\n") + 2
+    ends = [line + len(large) + 2 + each for each in at_ends] + [line + each for each in at_ends]
+    reading = asyncio.create_task(client._read_loop())
+    for part in parts(stream, [cut for cut in (*cuts, *ends) if cut >= 0]):
+        await asyncio.sleep(0)
+        client.reader.feed_data(part)
+    client.reader.feed_eof()
+    async with asyncio.timeout(PATIENCE):
+        await reading
+    assert taker.taken == expected
+    assert client.stats["in_msgs"] == len(messages)
+
+
+async def test_pongs_among_messages_leave_them_their_way():
+    taker = Taker()
+    client = Everything(taker)
+    client.takers = {b"7": taker.take}
+    pongs = []
+
+    async def note():
+        pongs.append(len(taker.taken))
+
+    client._process_pong = note
+    message = b"MSG a 7 back 3\r\nabc\r\n"
+    await client._ps.parse(message + b"PONG\r\n" + message * 2 + b"PONG\r\nPONG\r\n" + message)
+    assert (pongs, len(taker.taken), client._ps.buf) == ([1, 3, 3], 4, b"")
 
 
 async def test_messages_are_taken_where_they_come_in(shared_nats):

@@ -272,6 +272,39 @@ async def test_another_service_on_the_subject_is_noticed(house, shared_nats):
         await stranger.close()
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"[]", b"5", b'{"metadata": 5}', b"[" * 100_000, b'{"metadata": {"lattice": "strange"}}'],
+)
+async def test_strangers_who_answer_anything_are_strangers(house, shared_nats, data):
+    import nats
+
+    stranger = await nats.connect(shared_nats.url)
+
+    async def answer(message):
+        await message.respond(data)
+
+    for subject in (
+        "$SRV.STATS.strange",
+        "provider.describe.strange.strange.*",
+        "provider.admin.strange.strange.status",
+    ):
+        await stranger.subscribe(subject, cb=answer)
+    await settle(stranger)
+    try:
+        async with house.connect(lattice="strange", name="strange") as python:
+            with pytest.raises(client.NoProvider, match="1 of that name elsewhere"):
+                await python.status(timeout=1)
+            for ask in (python.operations, python.schema):
+                with pytest.raises(BadResult, match="cannot be read"):
+                    await ask()
+            if not data.startswith(b"{"):
+                with pytest.raises(BadResult, match="cannot be read"):
+                    await python.admin("status", expect=1)
+    finally:
+        await stranger.close()
+
+
 # --- connecting ----------------------------------------------------------------------------------
 
 

@@ -150,7 +150,7 @@ async def test_a_login_that_is_given(serve, operator):
         Login("no.j.w.t", login.key),
         Operator().user(),
     ):
-        options = NatsOptions((server.url,), login=wrong)
+        options = NatsOptions((server.url,), login=wrong, by_host=True)
         said = await refused(options)
         assert f"NATS at {server.url} refused the connection" in said
         assert "lattice_rpc_user_jwt and lattice_rpc_user_seed" in said

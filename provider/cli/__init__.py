@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
-from provider import __version__
+from provider import __version__, inspection
 from provider.cli import (  # noqa: F401  they add their commands to `app`
     archive,
+    bench,
     call,
     gateway,
     keys,
@@ -39,6 +40,8 @@ def _root(
 
 def main() -> None:
     """The entry point of the command."""
+    # First of all: whatever comes may read secrets, and start programs that want them.
+    inspection.refuse()
     if sys.argv[1:2] == ["--show-completion"] and sys.argv[2:] in [[shell] for shell in SHELLS]:
         _show_completion(sys.argv[2])
         return

@@ -104,7 +104,7 @@ def call(
     ```
     """
     seconds = duration(timeout)
-    given, value = _argument(argument, cbor=cbor)
+    given, value = read_argument(argument, cbor=cbor)
     if stream and wasmbus:
         fail("signed calls are answered at once; leave out --stream or --wasmbus", ExitCode.USAGE)
     if progress and not stream:
@@ -230,8 +230,8 @@ def probe(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _argument(text: str | None, *, cbor: bool) -> tuple[bool, Any]:
-    """Whether there is an argument, and its value."""
+def read_argument(text: str | None, *, cbor: bool) -> tuple[bool, Any]:
+    """Whether there is an argument, and its value; a wrong one ends the command with 2."""
     from provider.wire import json_form
     from provider.wire.values import Values
 

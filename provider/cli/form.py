@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
+from pydantic import SecretStr
 
+from provider import inspection
 from provider.errors import CallError, ExitCode, StartError
 from provider.settings import KNOBS, Settings, load
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from provider.connection import NatsOptions
     from provider.doors.grpc.options import GrpcOptions
     from provider.doors.http.options import HttpOptions
+    from provider.host.resources import Resources
+    from provider.lattice.host_data import Login
     from provider.lattice.joining import Joining
     from provider.settings.load import Launch
     from provider.wire.values import Limits
@@ -161,6 +165,8 @@ def load_settings(
     except StartError as error:
         blame_flag = any(value is not None for value in flags.values()) and "flag --" in str(error)
         fail(str(error), ExitCode.USAGE if blame_flag else ExitCode.NOT_STARTED)
+    if settings.inspection:
+        inspection.allow()
     for name in settings.unknown:
         typer.echo(f"warning: no setting is called {name}", err=True)
     return settings
@@ -180,17 +186,43 @@ def nats_options(settings: Settings) -> NatsOptions:
     from provider.connection import NatsOptions
 
     password, token = settings.nats_password, settings.nats_token
+    creds, nkey = settings.nats_creds, settings.nats_nkey
     return NatsOptions(
         servers=settings.nats_servers,
         user=settings.nats_user,
         password=password.get_secret_value() if password else None,
         token=token.get_secret_value() if token else None,
-        creds=settings.nats_creds,
-        nkey=settings.nats_nkey,
+        creds=creds if isinstance(creds, Path) else None,
+        nkey=nkey if isinstance(nkey, Path) else None,
+        login=_given_login(settings),
         cert=settings.nats_cert,
         key=settings.nats_key,
         ca=settings.nats_ca,
+        inbox_prefix=settings.nats_inbox_prefix,
+        ping=settings.nats_ping,
     )
+
+
+def _given_login(settings: Settings) -> Login | None:
+    """Who we are where that is given itself; None where it lies in files, or is no login."""
+    creds, nkey, jwt = settings.nats_creds, settings.nats_nkey, settings.nats_jwt
+    if jwt is None and not isinstance(creds, SecretStr) and not isinstance(nkey, SecretStr):
+        return None
+    from provider.credentials import login_from
+
+    try:
+        if creds is not None:
+            return login_from(creds=_text_of(creds))
+        return login_from(jwt=_text_of(jwt), seed=_text_of(nkey))
+    except (OSError, ValueError) as error:
+        fail(str(error), ExitCode.NOT_STARTED)
+
+
+def _text_of(credential: Path | SecretStr | None) -> str | None:
+    """A credential itself, wherever it lies."""
+    if isinstance(credential, Path):
+        return credential.read_text(encoding="utf-8", errors="replace")
+    return None if credential is None else credential.get_secret_value()
 
 
 def http_options(settings: Settings) -> HttpOptions | None:
@@ -256,6 +288,22 @@ def value_limits(settings: Settings) -> Limits:
     )
 
 
+def worker_resources(settings: Settings) -> Resources:
+    """What the settings say a worker may use of the machine."""
+    from provider.host.resources import Resources
+
+    return Resources(
+        memory=settings.worker_memory,
+        cpu=settings.worker_cpu,
+        cpu_time=settings.worker_cpu_time,
+        files=settings.worker_files,
+        processes=settings.worker_processes,
+        file_size=settings.worker_file_size,
+        core=settings.worker_core,
+        group=settings.worker_cgroup,
+    )
+
+
 def run_loop(work: Coroutine[Any, Any, Any]) -> Any:
     """Run it to its end, on uvloop where there is one."""
     try:
@@ -300,14 +348,14 @@ def with_connection(
         raise typer.Exit(130) from None
 
 
-def duration(text: str) -> float:
-    """Seconds from the text of `--timeout`."""
+def duration(text: str, flag: str = "--timeout") -> float:
+    """Seconds from the text of a flag."""
     from provider.units import parse_duration
 
     try:
         return parse_duration(text)
     except ValueError as error:
-        fail(f"--timeout: {error}", ExitCode.USAGE)
+        fail(f"{flag}: {error}", ExitCode.USAGE)
 
 
 def json_line(value: Any) -> str:

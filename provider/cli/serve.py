@@ -38,6 +38,7 @@ from provider.cli.form import (
     run_loop,
     value_limits,
     with_settings,
+    worker_resources,
 )
 from provider.errors import ExitCode, StartError
 from provider.settings import Settings, rows
@@ -216,6 +217,8 @@ def _worker_setup(
             path=settings.python_path,
             limits=value_limits(settings),
             concurrency=settings.concurrency,
+            resources=worker_resources(settings),
+            user=settings.worker_user,
         )
         yield dataclasses.replace(setup, title=title), beside
 

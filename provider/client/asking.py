@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from provider.wire.address import Address
 
 
+_NO_ANSWER = (ValueError, KeyError, TypeError, RecursionError)
+"""What is raised where JSON is none, or says something else."""
+
+
 class Asking:
     """Asks the providers of one address.
 
@@ -45,10 +49,9 @@ class Asking:
         strangers = 0
         async with contextlib.aclosing(self._answers_to(subject, timeout)) as answers:
             async for message in answers:
-                told = json.loads(message.data)
-                if told.get("metadata", {}).get("lattice") == self._address.lattice:
-                    status: dict[str, Any] = told["endpoints"][0]["data"]
-                    return {"id": told["id"], "version": told["version"], **status}
+                status = _status(message.data, self._address.lattice)
+                if status is not None:
+                    return status
                 strangers += 1
         if strangers:
             raise NoProvider(
@@ -75,7 +78,7 @@ class Asking:
             if "error" in told:
                 raise CallError.from_map(told["error"])
             return told[member]
-        except (ValueError, KeyError, TypeError):
+        except _NO_ANSWER:
             raise BadResult(f"the answer on {subject} cannot be read") from None
 
     async def admin(self, command: str, timeout: float, expect: int | None) -> list[dict[str, Any]]:
@@ -85,7 +88,7 @@ class Asking:
         try:
             async with contextlib.aclosing(self._answers_to(subject, timeout)) as messages:
                 async for message in messages:
-                    answers.append(json.loads(message.data))
+                    answers.append(_map(message.data, subject))
                     if len(answers) == expect:
                         break
             return answers
@@ -111,3 +114,22 @@ class Asking:
                 yield message
         finally:
             await subscription.unsubscribe()
+
+
+def _map(data: bytes, subject: str) -> dict[str, Any]:
+    with contextlib.suppress(*_NO_ANSWER):
+        told = json.loads(data)
+        if isinstance(told, dict):
+            return told
+    raise BadResult(f"an answer on {subject} cannot be read")
+
+
+def _status(data: bytes, lattice: str) -> dict[str, Any] | None:
+    """The status in an answer; None where it is none of that lattice."""
+    try:
+        told = json.loads(data)
+        if told["metadata"]["lattice"] != lattice:
+            return None
+        return {"id": told["id"], "version": told["version"], **told["endpoints"][0]["data"]}
+    except (*_NO_ANSWER, IndexError):
+        return None

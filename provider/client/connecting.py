@@ -10,13 +10,12 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-from nats.aio.client import Client as NatsClient
-
 from provider import connection
 from provider.client.calling import DEFAULT_TIMEOUT
 from provider.client.python import Python
 from provider.client.waiting import PythonSync
 from provider.servers import parse_servers
+from provider.steady_client import SteadyClient
 from provider.wire.address import Address
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ async def connect(
 
 
 @contextlib.asynccontextmanager
-async def connected(servers: str | connection.NatsOptions) -> AsyncIterator[NatsClient]:
+async def connected(servers: str | connection.NatsOptions) -> AsyncIterator[SteadyClient]:
     """Connect to NATS, and hang up in the end.
 
     Raises:
@@ -72,7 +71,7 @@ async def connected(servers: str | connection.NatsOptions) -> AsyncIterator[Nats
         options,
         name="provider client",
         wait=False,
-        client=NatsClient(),
+        client=SteadyClient(),
     )
     try:
         yield client

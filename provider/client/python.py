@@ -264,7 +264,7 @@ class Python:
             read_answer(message.data, self._answers)
         except CallError as error:
             return error
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             pass
         text = (message.headers or {}).get("Nats-Service-Error", "")
         return BadResult(f"the provider's error cannot be read: {text}")

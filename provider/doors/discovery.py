@@ -167,6 +167,7 @@ class Discovery:
     def status(self) -> dict[str, Any]:
         """Whether calls are served, and why not; the numbers of the house."""
         fleet, admission, link = self._fleet, self._admission, self._fleet.link
+        links = fleet.links
         reason = fleet.broken or ("" if fleet.ready else "no worker is ready")
         if fleet.ready and not fleet.healthy:
             reason = fleet.health.trouble
@@ -179,6 +180,11 @@ class Discovery:
             "worker": None
             if link is None
             else {"pid": link.pid, "state": link.state.value, "python": link.hello.get("python")},
+            "workers": [
+                {"pid": each.pid, "state": each.state.value, "calls": len(each.calls)}
+                for each in links
+            ],
+            "deaths": list(fleet.deaths.recent),
             "open": admission.open,
             "accepted": admission.accepted,
             "answered": admission.answered,
@@ -187,7 +193,7 @@ class Discovery:
             "unsent": self._door.unsent,
             "reloads": fleet.reloads,
             "restarts": fleet.restarts,
-            "progress": [] if link is None else fleet.advances.of(link.calls),
+            "progress": [told for each in links for told in each.advances.of(each.calls)],
             "cache": self._cache.as_map()
             if self._cache is not None and fleet.catalogue.cached
             else None,

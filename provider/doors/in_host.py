@@ -155,7 +155,7 @@ class InHost:
             reasons.append(fleet.broken)
         elif not fleet.ready:
             reasons.append("no worker is ready")
-        elif fleet.health.trouble:
+        elif not fleet.healthy:
             reasons.append(fleet.health.trouble)
         if self.started and not self.connected():
             reasons.append("NATS is not connected")

@@ -10,6 +10,7 @@ the last tokens are the operation and the body is the argument, in CBOR or JSON.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 from time import monotonic
@@ -183,10 +184,12 @@ class NatsDoor:
     async def close(self) -> None:
         """Send what is left and end."""
         self._send()
-        if self._client.is_connected:
-            # A server that is silent must not keep us: what can be sent has been written.
-            with contextlib.suppress(nats.errors.Error):
-                await self._client.flush(PATIENCE)
+        # A server that is silent or away must not keep us for long.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self._client.unconfirmed.empty()
+        if self._client.unconfirmed.size:
+            _log.warning("answers_not_delivered", bytes=self._client.unconfirmed.size)
 
     def check_size(self, data: bytes) -> None:
         """Refuse a message that is larger than it may be.

@@ -251,7 +251,7 @@ class OverNats:
         return self._values.encode(result)
 
     def _error_of(self, message: Msg) -> CallError:
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             return CallError.from_map(json.loads(message.data)["error"])
         text = (message.headers or {}).get("Nats-Service-Error", "")
         return BadResult(f"the provider's error cannot be read: {text}")

@@ -74,7 +74,7 @@ class WasmbusDoor:
         values: limits of arguments.
         queue_calls: invocations that may wait for their checks.
         queue_bytes: of their arguments, together and each.
-        tracebacks: whether callers are sent tracebacks though the membership is strict.
+        tracebacks: whether callers are sent the traceback of a function that raised.
         status: says whether calls are served (`ready`) and why not (`reason`).
         shutdown: told that the host wants us to leave, and on which subject it waits for word.
     """
@@ -104,7 +104,7 @@ class WasmbusDoor:
         self._shutdown = shutdown
         self._queue_calls = queue_calls
         self._queue_bytes = queue_bytes
-        self._tracebacks = tracebacks or not membership.strict
+        self._tracebacks = tracebacks
         self.links = Links(membership.links)
         self._replays = Replays() if membership.strict else None
         self._store = ChunkStore(client, address.lattice, most=queue_bytes)

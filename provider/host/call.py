@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from provider.wire.window import Window
 
@@ -21,6 +21,28 @@ if TYPE_CHECKING:
 
 RELOAD = "reload"
 """The operation that loads the user's code again instead of calling it."""
+
+
+class Holder(Protocol):
+    """Who has calls in hand: the link of a worker."""
+
+    def begun(self) -> int:
+        """The number of the newest call that was begun, 0 for none."""
+
+    def take_held(self) -> None:
+        """Answer what is finished, though its answers are held back."""
+
+    def overdue(self, call: Call) -> None:
+        """Have the call ended, unless its answer comes within a moment."""
+
+    def stalled(self) -> None:
+        """Have it looked into why a call was not begun in time."""
+
+    def credit(self, call: StreamedCall, count: int) -> None:
+        """Tell that the caller of a stream has taken so many chunks more."""
+
+    def cancel(self, call: StreamedCall) -> None:
+        """Have a stream stopped, or not begun."""
 
 
 def _nobody(_call: Call, _result: bytes | None, _error: CallError | None) -> None:
@@ -50,6 +72,7 @@ class Call:
         "context",
         "deadline",
         "encoding",
+        "holder",
         "id",
         "number",
         "open",
@@ -79,10 +102,21 @@ class Call:
         self.context = context
         self.id = id
         self.received = time.monotonic() if received is None else received
+        self.holder: Holder | None = None
+        """Who was handed it, None while it waits."""
         self.number = 0
-        """Its place on the link of the worker it was handed to, 0 while it waits for one."""
+        """Its place among all that holder was handed, 0 while it waits."""
         self.open = True
         """Whether it still has to be answered."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether whoever was handed it has begun it."""
+        return self.holder is not None and self.number <= self.holder.begun()
+
+    def give_back(self) -> None:
+        """Note that it waits again: who was handed it never began it."""
+        self.holder, self.number = None, 0
 
     @property
     def request_id(self) -> str:

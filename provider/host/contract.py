@@ -13,35 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from provider import inspection
 from provider.errors import StartError
+from provider.host.resources import Resources
+from provider.host.worker_user import WorkerUser
 from provider.wire.values import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-SECRETS = frozenset(
-    {
-        "NATS_URL",
-        "NATS_USER",
-        "NATS_PASSWORD",
-        "NATS_PASSWORD_FILE",
-        "NATS_TOKEN",
-        "NATS_TOKEN_FILE",
-        "NATS_CREDS",
-        "NATS_NKEY",
-        "NATS_JWT",
-        "NATS_SEED",
-        "PROVIDER_HTTP_TOKEN",
-        "PROVIDER_HTTP_TOKEN_FILE",
-        "PROVIDER_HTTP_API_KEY",
-        "PROVIDER_HTTP_API_KEY_FILE",
-        "NATS_CERT",
-        "NATS_KEY",
-        "NATS_CONTEXT",
-        "NOTIFY_SOCKET",
-    }
-)
-"""Variables the worker does not inherit: user code has no business with our connection."""
+    from provider.host.cgroup import Groups
+
+_PACKAGE = str(Path(__file__).parent.parent)
 
 
 @dataclass(frozen=True)
@@ -57,6 +40,9 @@ class WorkerSetup:
         concurrency: calls that may run at once.
         environment: of the worker process.
         title: what a person would name as what is served, where that is neither of them.
+        resources: what it may use of the machine.
+        user: whom its process belongs to, None for ours.
+        groups: where its control group is made, None if it gets none.
     """
 
     python: str
@@ -67,6 +53,9 @@ class WorkerSetup:
     concurrency: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
+    resources: Resources = field(default_factory=Resources)
+    user: WorkerUser | None = None
+    groups: Groups | None = None
 
     @property
     def program(self) -> str:
@@ -100,6 +89,8 @@ def resolve(
     limits: Limits | None = None,
     concurrency: int = 1,
     environ: Mapping[str, str] | None = None,
+    resources: Resources | None = None,
+    user: str | None = None,
 ) -> WorkerSetup:
     """Turn the variables into what to start.
 
@@ -111,6 +102,8 @@ def resolve(
         limits: of values.
         concurrency: calls that may run at once.
         environ: what the worker's environment is made from.
+        resources: what the worker may use of the machine.
+        user: whom its process shall belong to, as `WorkerUser.find` has it.
 
     Raises:
         StartError: a variable is missing or wrong; the text names it.
@@ -132,6 +125,12 @@ def resolve(
         if not folder.is_dir():
             raise StartError(f"PYTHON_PATH names {folder}, which is not a folder")
     inherited = environ.get("PYTHONPATH", "").split(os.pathsep)
+    environment = _environment(environ, venv)
+    resources = resources or Resources()
+    worker_user = WorkerUser.find(user) if user else None
+    if worker_user is not None:
+        environment = worker_user.environment(environment)
+        worker_user.check(python, filter(None, (_PACKAGE, main_path, dispatch_path)))
     return WorkerSetup(
         python=python,
         main=main_path,
@@ -142,7 +141,10 @@ def resolve(
         ),
         limits=limits or Limits(),
         concurrency=concurrency,
-        environment=_environment(environ, venv),
+        environment=environment,
+        resources=resources,
+        user=worker_user,
+        groups=resources.check(worker_user),
     )
 
 
@@ -200,7 +202,7 @@ def _dispatch(dispatch: str, main: str | None) -> str:
 
 
 def _environment(environ: Mapping[str, str], venv: Path | None) -> dict[str, str]:
-    kept = {name: value for name, value in environ.items() if name not in SECRETS}
+    kept = inspection.without_secrets(environ)
     if venv is not None:
         # As activating the environment would do, for programs the user's code starts.
         folder = venv.absolute()

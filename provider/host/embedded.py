@@ -23,6 +23,7 @@ import sysconfig
 import tempfile
 from typing import TYPE_CHECKING, Self
 
+from provider import inspection
 from provider.errors import StartError
 from provider.telemetry import logs
 
@@ -126,6 +127,7 @@ class EmbeddedServer:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
+            env=inspection.without_secrets(os.environ),
             # Ctrl-C is ours to handle: the server is needed until the last answer is out.
             start_new_session=True,
         )

@@ -6,11 +6,10 @@ callers make up are one name here, and so are operations beyond the first `MOST_
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from provider.host.admission import BUCKETS
-from provider.host.life import State
+from provider.host.life import Cause, State
 
 if TYPE_CHECKING:
     from provider.host.admission import Admission
@@ -33,9 +32,10 @@ def figures(fleet: Fleet, admission: Admission, cache: ResultCache | None) -> di
         admission: what counts calls.
         cache: what answers some again; None for none.
     """
-    link = fleet.link
-    begun = 0 if link is None else link.begun()
-    running = 0 if link is None else sum(1 for number in link.calls if number <= begun)
+    links = fleet.links
+    running = sum(call.begun for link in links for call in link.calls.values())
+    memory = [taken for link in links if (taken := link.memory)]
+    states = [link.state for link in links]
     return {
         "calls": _calls(fleet, admission, cache),
         "rejected": dict(admission.rejected),
@@ -43,10 +43,12 @@ def figures(fleet: Fleet, admission: Admission, cache: ResultCache | None) -> di
         "buckets": list(BUCKETS),
         "seconds": admission.seconds,
         "open": admission.open,
+        "accepted": admission.accepted,
+        "answered": admission.answered,
         "waiting": max(0, admission.open - running),
-        "workers": {state.value: int(link is not None and link.state is state) for state in State},
-        "worker_bytes": None if link is None or link.pid is None else _memory(link.pid),
-        "restarts": fleet.restarts,
+        "workers": {state.value: states.count(state) for state in State},
+        "worker_bytes": sum(memory) if memory else None,
+        "restarts": {cause.value: fleet.deaths.restarts.get(cause.value, 0) for cause in Cause},
         "reloads": fleet.reloads,
         "reloads_failed": fleet.reloads_failed,
         "reload_failed": fleet.reload_error is not None,
@@ -72,11 +74,3 @@ def _calls(
         max(0, wrong - sum(bad for _, bad in told.values())),
     )
     return {**told, OTHER if told else HANDLE: rest}
-
-
-def _memory(pid: int) -> int | None:
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return None  # it has just gone, or this is no Linux

@@ -6,6 +6,8 @@ noted, so that the reload it leads to is not asked for again.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 from typing import Any
 
@@ -16,9 +18,13 @@ Look = list[Signature | None]
 
 
 class ProgramFiles:
-    """What is known of the files of the program that serves."""
+    """What is known of the files of the program that serves.
 
-    def __init__(self) -> None:
+    Args:
+        contents: whether it is noted what they hold, too.
+    """
+
+    def __init__(self, *, contents: bool = False) -> None:
         self.all: list[str] = []
         """Every file the worker reads."""
         self.told_of_change = False
@@ -26,6 +32,8 @@ class ProgramFiles:
         self._programs: list[str] = []
         self._seen: Look = []
         """Of each of `_programs`, as it was when a reload was last asked for."""
+        self._contents: dict[str, bytes] | None = {} if contents else None
+        """What each of `all` held then, as a hash."""
 
     def changed(self) -> bool:
         """Whether a reload is due, which then counts as asked for.
@@ -55,19 +63,53 @@ class ProgramFiles:
 
         Args:
             told: as `worker.loader.Loaded.as_map` has it.
+
+        Raises:
+            ValueError: it is not; a worker that told so is none to listen to.
         """
-        read = {str(entry[0]): (entry[1], entry[2], entry[3]) for entry in told.get("files", ())}
-        programs = [str(path) for path in told.get("programs", ())]
+        read = {_path(entry[0]): (entry[1], entry[2], entry[3]) for entry in told.get("files", ())}
+        programs = [_path(path) for path in told.get("programs", ())]
         known = dict(zip(self._programs, self._seen, strict=True))
         self._seen = [
             known[path] if path in known else read.get(path) or _look(path) for path in programs
         ]
         self._programs = programs
         self.all = sorted({*read, *programs})
+        if self._contents is not None:
+            for path, look in read.items():
+                # What has changed since it was read counts as changed.
+                if path not in self._contents and (held := _hash(path)) and _look(path) == look:
+                    self._contents[path] = held
 
-    def forget(self) -> None:
-        """Forget what the files looked like: another worker reads them."""
+    def same_contents(self) -> bool:
+        """Whether all hold what they held when this was last asked, or when they were loaded."""
+        now = {path: held for path in self.all if (held := _hash(path))}
+        same = now == self._contents and len(now) == len(self.all)
+        self._contents = now
+        return same
+
+    def join(self, told: dict[str, Any], *, alone: bool) -> None:
+        """Note what a worker read that has just been started.
+
+        Args:
+            told: as of `take`.
+            alone: whether no other worker serves. Where others do, and read something else, a
+                reload is due for all; those that are up to date do nothing then.
+        """
+        before = dict(zip(self._programs, self._seen, strict=True))
         self._programs, self._seen = [], []
+        self._contents = None if self._contents is None else {}
+        self.take(told)
+        now = zip(self._programs, self._seen, strict=True)
+        if not alone and any(path in before and before[path] != look for path, look in now):
+            self.told_of_change = True
+
+
+def _path(told: object) -> str:
+    path = str(told)
+    if "\0" in path:  # the system has no words about such a path but an exception, later
+        raise ValueError(f"a path with an embedded null byte: {path!r:.100}")
+    return path
 
 
 def _look(path: str) -> Signature | None:
@@ -75,3 +117,9 @@ def _look(path: str) -> Signature | None:
         return signature(os.stat(path))
     except OSError:
         return None
+
+
+def _hash(path: str) -> bytes:
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+    return b""

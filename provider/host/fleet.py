@@ -1,76 +1,90 @@
 """The workers: what should run against what runs, and which call goes where.
 
-The rule of this file: calls wait here in the order they came, go to the worker in that order, and
+The rule of this file: calls wait here in the order they came, go to a worker in that order, and
 come back here when a worker dies before it began them. Calls it had begun are answered with
-`worker_lost`; no call is ever begun twice. A dead worker is replaced at once; workers that die one
-after the other without having finished a call are replaced with growing pauses, which end as soon
-as a file changes.
+`worker_lost`; no call is ever begun twice. Of several workers a call goes to one that is not kept
+by another call; each runs one call at a time; a reload is over when all have done it.
 
 Before calls are handed over, the file times of the program are compared: the reload goes ahead of
-the calls that came after the save, on the same link, so the order needs no waiting.
+the calls that came after the save, on the same links, so the order needs no waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from provider.errors import CallError, HandlerError, StartError, Unavailable, WorkerLost
-from provider.host.advances import Advances
+from provider.errors import CallError, HandlerError, Unavailable, WorkerLost
 from provider.host.burst import Burst
 from provider.host.call import RELOAD
 from provider.host.catalogue import Catalogue
+from provider.host.deaths import Deaths, obituary
 from provider.host.files import Look, ProgramFiles
-from provider.host.health import Health
-from provider.host.life import TAKES_CALLS
-from provider.host.link import Link
+from provider.host.reload import Reload
+from provider.host.renewal import RecycleOptions, Renewals
+from provider.host.slot import Slot
 from provider.telemetry import logs
-from provider.wire.frames import Encoding, FrameError
+from provider.wire.frames import Encoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from provider.host.call import Call, StreamedCall
+    from provider.host.call import Call
     from provider.host.contract import WorkerSetup
-
-AHEAD_CALLS = 256
-"""Most calls in the hands of one worker; enough to keep it busy while the host is elsewhere."""
-AHEAD_BYTES = 4 * 1024 * 1024
-"""Most payload bytes in the hands of one worker, unless a single call is larger."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
-"""Seconds before a worker that died young is replaced; doubled each time."""
-YOUNG = 5.0
-"""Seconds after which a worker that finished no call counts as having lived all the same."""
+    from provider.host.health import Health
+    from provider.host.link import Link
+    from provider.host.slot import Death
 
 _log = logs.get_logger(component="fleet")
 
 
+@dataclass(frozen=True)
+class FleetOptions:
+    """What the fleet is to be like.
+
+    Attributes:
+        workers: how many.
+        start_timeout: seconds a worker may take to load the user's code.
+        watching: whether changed files are loaded by themselves.
+        fresh: whether newer code gets a fresh process, or the one that serves.
+        recycle: when a worker has served long enough.
+        crash_limit: deaths in a row, outside of calls, after which there is no hope; 0 for never.
+    """
+
+    workers: int = 1
+    start_timeout: float = 30.0
+    watching: bool = True
+    fresh: bool = False
+    recycle: RecycleOptions = field(default_factory=RecycleOptions)
+    crash_limit: int = 0
+
+
 class Fleet:
-    """Keeps a worker running and hands it calls.
+    """Keeps workers running and hands them calls.
 
     Args:
         setup: what to start.
-        start_timeout: seconds a worker may take to load the user's code.
-        watching: whether changed files are loaded by themselves.
+        options: how.
         on_files: called with the tracked files whenever they may have changed.
+        on_hopeless: called once when workers die as soon as they are started.
         burst: whose end hands over what waits.
     """
 
     def __init__(
         self,
         setup: WorkerSetup,
+        options: FleetOptions,
         *,
-        start_timeout: float,
-        watching: bool,
         on_files: Callable[[list[str]], None] = lambda _files: None,
+        on_hopeless: Callable[[str], None] = lambda _why: None,
         burst: Burst | None = None,
     ) -> None:
         self._setup = setup
-        self._start_timeout = start_timeout
-        self._watching = watching
+        self._watching = options.watching
+        self._fresh = options.fresh
         self._on_files = on_files
         self.finish: Callable[[Call, bytes | None, CallError | None], None]
         self.on_chunk: Callable[[Call, bytes], None] = lambda _call, _chunk: None
@@ -83,32 +97,78 @@ class Fleet:
         """Why the newest text of the program does not serve, None when it does."""
         self.reloads = 0
         self.reloads_failed = 0
-        self.restarts = 0
+        self.deaths = Deaths(options.crash_limit, on_hopeless)
+        """Of workers, and how many were replaced."""
         self.wants_context = False
         """Whether the program asks what is known of a call beside its argument."""
-        self.health = Health(start_timeout)
-        """What the program said of itself."""
-        self.catalogue = Catalogue(start_timeout)
+        self.catalogue = Catalogue(options.start_timeout)
         """What the program declares."""
-        self.advances = Advances()
-        """How far its calls say they are."""
         self._waiting: collections.deque[Call] = collections.deque()
-        self._link: Link | None = None
         self.burst = Burst() if burst is None else burst
+        self.slots = tuple(
+            Slot(setup, options.start_timeout, self.burst, self) for _ in range(options.workers)
+        )
+        """The places of the workers."""
+        self._renewals = Renewals(
+            self.slots, options.recycle, self._reload_over, self.deaths.replaced
+        )
+        self._recycles = bool(options.recycle.calls)
         self.burst.at_end(self._hand_over)
-        self._pause = FIRST_PAUSE
-        self._restarting: asyncio.Task[None] | None = None
-        self._retry = asyncio.Event()
         self._leaving = False
-        self._files = ProgramFiles()
+        self._files = ProgramFiles(contents=options.fresh)
         self._failed_look: Look = []
         """What the files looked like when the reload was asked for that last failed."""
-        self._reloads_asked: collections.deque[Look] = collections.deque()
-        """What the files looked like, for each reload under way."""
-        self._reload_timer: asyncio.TimerHandle | None = None
-        self._forced: dict[int, Call] = {}
+        self._under_way: set[Reload] = set()
+        """Reloads that are not over."""
         self._settled = asyncio.Event()
         """Something was loaded, or was not."""
+
+    # --- what others ask -------------------------------------------------------------------------
+
+    @property
+    def link(self) -> Link | None:
+        """A worker that serves, the first of them; None while there is none."""
+        return next((slot.link for slot in self.slots if slot.link is not None), None)
+
+    @property
+    def links(self) -> list[Link]:
+        """All workers that may have calls in hand."""
+        return [link for slot in self.slots for link in slot.links]
+
+    @property
+    def restarts(self) -> int:
+        """How many workers were replaced."""
+        return sum(self.deaths.restarts.values())
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker takes calls now."""
+        return any(slot.serves for slot in self.slots)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether a worker takes calls and its program did not say that it is unwell."""
+        return any(slot.serves and not slot.health.trouble for slot in self.slots)
+
+    @property
+    def health(self) -> Health:
+        """What programs said of themselves: the first that has trouble, or the first."""
+        told = [slot.health for slot in self.slots if slot.serves] or [self.slots[0].health]
+        return next((each for each in told if each.trouble), told[0])
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the program has changed since what serves was loaded, as far as can be seen."""
+        return self._watching and (bool(self._under_way) or self._files.outdated)
+
+    async def ask_health(self) -> None:
+        """Have the programs asked how they are, which takes a moment at most."""
+        await asyncio.gather(*(slot.health.ask(slot.link) for slot in self.slots))
+
+    async def schemas(self, patience: float) -> dict[str, Any]:
+        """JSON Schema of every operation, as `Catalogue.schemas` has it."""
+        link = next((slot.link for slot in self.slots if slot.serves), None)
+        return await self.catalogue.schemas(link, patience)
 
     async def catch_up(self) -> None:
         """Have what was saved loaded without waiting for a call, and wait for that."""
@@ -117,23 +177,10 @@ class Fleet:
             self.files_changed()
             await self._settled.wait()
 
-    @property
-    def link(self) -> Link | None:
-        """The worker that serves, None while there is none."""
-        return self._link
-
-    @property
-    def outdated(self) -> bool:
-        """Whether the program has changed since what serves was loaded, as far as can be seen."""
-        return self._watching and (bool(self._reloads_asked) or self._files.outdated)
-
-    @property
-    def ready(self) -> bool:
-        """Whether a worker takes calls now."""
-        return self._link is not None and self._link.state in TAKES_CALLS
+    # --- life ------------------------------------------------------------------------------------
 
     async def start(self) -> dict[str, Any]:
-        """Start the first worker.
+        """Start the first workers.
 
         Returns:
             What was loaded.
@@ -141,23 +188,37 @@ class Fleet:
         Raises:
             StartError: the user's code cannot be loaded.
         """
-        link = self._new_link()
-        loaded = await link.start(self._start_timeout)
-        self._serve_with(link, loaded)
+        first, *others = self.slots
+        loaded = await first.start()
+        await asyncio.gather(*(slot.start() for slot in others))
+        self._renewals.start()
         return loaded
 
-    async def schemas(self, patience: float) -> dict[str, Any]:
-        """JSON Schema of every operation, as `Catalogue.schemas` has it."""
-        return await self.catalogue.schemas(self._link, patience)
+    async def stop(self, grace: float) -> None:
+        """Let the workers finish and leave.
 
-    async def ask_health(self) -> None:
-        """Have the program asked how it is, which takes a moment at most."""
-        await self.health.ask(self._link)
+        Args:
+            grace: seconds they have before they are killed.
+        """
+        self._leaving = True
+        await self._renewals.stop()
+        await asyncio.gather(*(slot.stop(grace) for slot in self.slots))
 
-    @property
-    def healthy(self) -> bool:
-        """Whether a worker takes calls and its program did not say that it is unwell."""
-        return self.ready and not self.health.trouble
+    def files_changed(self) -> None:
+        """Told by the watcher: some file of the dispatch folders may have changed."""
+        if not self._watching:
+            return
+        self._files.told_of_change = True
+        self.try_again()
+        if self.ready:
+            self.burst.want()
+
+    def try_again(self) -> None:
+        """Told by who wants the program loaded: do not wait if there is a pause between starts."""
+        for slot in self.slots:
+            slot.try_again()
+
+    # --- calls -----------------------------------------------------------------------------------
 
     def submit(self, call: Call) -> None:
         """Take a call; it is handed over with all others of this turn of the loop."""
@@ -167,166 +228,133 @@ class Fleet:
 
     def open_calls(self) -> Iterator[Call]:
         """Every call that waits or runs and is not answered."""
-        held = self._link.calls if self._link is not None else {}
-        for calls in (self._waiting, self._forced.values(), held.values()):
-            yield from (call for call in calls if call.open)
+        reloads = (reload.call for reload in self._under_way)
+        for calls in (self._waiting, reloads, *(link.calls.values() for link in self.links)):
+            yield from (call for call in calls if call is not None and call.open)
 
     def forget_answered(self) -> None:
         """Let go of waiting calls that were answered without having been run."""
         if any(not call.open for call in self._waiting):
             self._waiting = collections.deque(call for call in self._waiting if call.open)
 
-    def has_begun(self, call: Call) -> bool:
-        """Whether the worker has begun this call."""
-        return bool(call.number) and self._link is not None and (call.number <= self._link.begun())
-
     def take_finished(self) -> None:
-        """Answer what the worker has finished, though it holds the answers back."""
-        if self._link is not None:
-            self._link.take_held()
-
-    def overdue(self, call: Call) -> None:
-        """Have the worker killed for this call unless its answer is on the way."""
-        if self._link is not None:
-            self._link.overdue(call)
-
-    def credit(self, call: Call, count: int) -> None:
-        """Tell the worker that the caller of a stream has taken so many chunks more."""
-        if self._link is not None:
-            self._link.credit(call, count)
-
-    def cancel(self, call: StreamedCall) -> None:
-        """Have the worker stop a stream, or not begin it."""
-        if self._link is not None:
-            self._link.cancel(call)
-
-    def files_changed(self) -> None:
-        """Told by the watcher: some file of the dispatch folders may have changed."""
-        if not self._watching:
-            return
-        self._files.told_of_change = True
-        if self._link is None:
-            self._retry.set()
-        else:
-            self.burst.want()
-
-    def try_again(self) -> None:
-        """Told by who wants the program loaded: do not wait if there is a pause between starts."""
-        if self._link is None:
-            self._retry.set()
-
-    async def stop(self, grace: float) -> None:
-        """Let the worker finish and leave.
-
-        Args:
-            grace: seconds it has before it is killed.
-        """
-        self._leaving = True
-        if self._restarting is not None:
-            self._restarting.cancel()
-            await asyncio.gather(self._restarting, return_exceptions=True)
-        if self._link is not None:
-            await self._link.leave(grace)
-
-    # --- handing over ----------------------------------------------------------------------------
+        """Answer what workers have finished, though they hold the answers back."""
+        for link in self.links:
+            link.take_held()
 
     def _hand_over(self) -> None:
-        link, waiting, files = self._link, self._waiting, self._files
-        if link is None or not (waiting or files.told_of_change) or link.state not in TAKES_CALLS:
+        waiting, files, slots = self._waiting, self._files, self.slots
+        if not (waiting or files.told_of_change):
             return
-        out: list[bytes] = []
+        takers = [slot for slot in slots if slot.takes_calls]
+        if not takers:
+            return
         # The comparison comes first: it notes what this reload is for, so none is asked for twice.
         if self._watching and files.changed():
-            self._ask_reload(link, 0, out, force=False)
-        while waiting and len(link.calls) < AHEAD_CALLS:
+            self._ask_reload(None)
+        if len(slots) == 1:
+            self._fill(takers[0])
+        else:
+            self._spread(takers)
+        for slot in slots:
+            slot.write()
+            if self._recycles:
+                self._renewals.served(slot)
+
+    def _fill(self, slot: Slot) -> None:
+        waiting = self._waiting
+        while waiting:
             call = waiting[0]
             if not call.open:
                 waiting.popleft()
-                continue
-            if link.bytes + len(call.payload) > AHEAD_BYTES and link.calls:
-                break
-            waiting.popleft()
-            if call.operation == RELOAD:
-                call.number = link.number()
-                self._forced[call.number] = call
-                self._ask_reload(link, call.number, out, force=True)
+            elif call.operation == RELOAD:
+                waiting.popleft()
+                self._ask_reload(call)
+            elif slot.fits(call):
+                waiting.popleft()
+                slot.hand_over(call)
             else:
-                link.hand_over(call, out)
-        if out:
-            link.write(out[0] if len(out) == 1 else b"".join(out))
+                break
+
+    def _spread(self, takers: list[Slot]) -> None:
+        waiting, now = self._waiting, time.monotonic()
+        while waiting:
+            call = waiting[0]
+            if not call.open:
+                waiting.popleft()
+            elif call.operation == RELOAD:
+                waiting.popleft()
+                self._ask_reload(call)
+            else:
+                free = [slot for slot in takers if slot.has_room(call, now)]
+                if not free:
+                    break
+                waiting.popleft()
+                min(free, key=_calls_in_hand).hand_over(call, now)
 
     # --- reload ----------------------------------------------------------------------------------
 
-    def _ask_reload(self, link: Link, number: int, out: list[bytes], *, force: bool) -> None:
-        link.ask_reload(number, out, force=force)
-        self._reloads_asked.append(self._files.look())
-        if self._reload_timer is None:
-            self._time_reload(link)
-
-    def _time_reload(self, link: Link) -> None:
-        self._reload_timer = asyncio.get_running_loop().call_later(
-            self._start_timeout, self._reload_hangs, link
-        )
-
-    def _reload_hangs(self, link: Link) -> None:
-        # The clock runs for the reload itself, not for the calls ahead of it.
-        oldest = next(iter(link.calls), 0)
-        if oldest and oldest <= link.begun():
-            self._time_reload(link)
+    def _ask_reload(self, call: Call | None) -> None:
+        if call is None and self._fresh and self._files.same_contents():
             return
-        self._reload_timer = None
-        _log.error("reload_hangs", program=self._setup.program, seconds=self._start_timeout)
-        link.give_up(f"reloading took longer than {self._start_timeout:g} s")
-
-    def _reloaded(self, number: int, told: dict[str, Any]) -> None:
-        link = self._link
-        if link is None or not self._reloads_asked:
-            raise FrameError("a reload ended that nobody asked for")
-        error = told.get("error")
-        look = self._reloads_asked.popleft()
-        if self._reload_timer is not None:
-            self._reload_timer.cancel()
-            self._reload_timer = None
-        if self._reloads_asked:
-            self._time_reload(link)
-        else:
-            link.reload_ended()
-            self._settled.set()
-        if error is not None:
-            self._reload_failed(number, error, look)
+        if call is not None and self._renewals.joined_by(call):
             return
-        self._note_program(told)
-        if told.get("modules"):
-            self.reloads += 1
-            self.health.renewed()
-            self._renewed()
-            _log.info("reloaded", program=self._setup.program, modules=told["modules"])
-        elif self.reload_error is not None and not told.get("unfinished"):
-            _log.info("reload_not_needed", program=self._setup.program)
-        if not told.get("unfinished"):
-            self.reload_error = None
-        if number:
-            self._answer_forced(number, None)
+        reload = Reload(self._files.look(), call)
+        self._under_way.add(reload)
+        if self._fresh:
+            self._renewals.reload(reload)
+            return
+        for slot in self.slots:
+            if slot.serves and slot.reloads is not None:
+                slot.reloads.ask(reload, slot.out)
+            if slot.loading:
+                slot.missed = True
 
-    def _reload_failed(self, number: int, error: Any, look: Look) -> None:
-        text = str(error.get("message")) if isinstance(error, dict) else str(error)
-        trace = str(error.get("traceback") or "") if isinstance(error, dict) else ""
+    def reload_answered(self, reload: Reload, told: dict[str, Any]) -> None:
+        """As `Owner.reload_answered`."""
+        if "error" not in told:
+            self._note_program(told)
+            if told.get("modules"):
+                for slot in self.slots:
+                    slot.health.renewed()
+                self._renewed()
+        if not reload.asked:
+            self._reload_over(reload)
+
+    def _reload_over(self, reload: Reload) -> None:
+        self._under_way.discard(reload)
+        self._settled.set()
+        if reload.error is not None:
+            self._reload_failed(reload, *reload.error)
+        elif reload.done:
+            if reload.modules or self._fresh:
+                self.reloads += 1
+                _log.info("reloaded", program=self._setup.program, modules=reload.modules)
+            elif self.reload_error is not None and not reload.unfinished:
+                _log.info("reload_not_needed", program=self._setup.program)
+            if not reload.unfinished:
+                self.reload_error = None
+            self._answer_reload(reload, None)
+        elif reload.lost:
+            self._answer_reload(reload, WorkerLost(reload.lost))
+
+    def _reload_failed(self, reload: Reload, text: str, trace: str) -> None:
         # After a save that was seen before a call, the watcher's word on the same save follows.
-        is_new = bool(number) or text != self.reload_error or look != self._failed_look
+        forced = reload.call is not None
+        is_new = forced or text != self.reload_error or reload.look != self._failed_look
         self.reloads_failed += is_new
-        self.reload_error, self._failed_look = text, look
+        self.reload_error, self._failed_look = text, reload.look
         (_log.error if is_new else _log.debug)(
             "reload_failed",
             program=self._setup.program,
             error=text,
             **({"exception": trace} if trace else {}),
         )
-        if number:
-            failure = f"reload failed, the old code serves on: {text}"
-            self._answer_forced(number, HandlerError(failure, traceback=trace or None))
+        failure = f"reload failed, the old code serves on: {text}"
+        self._answer_reload(reload, HandlerError(failure, traceback=trace or None))
 
-    def _answer_forced(self, number: int, error: CallError | None) -> None:
-        call = self._forced.pop(number, None)
+    def _answer_reload(self, reload: Reload, error: CallError | None) -> None:
+        call = reload.call
         if call is None:
             return
         is_json = call.encoding in (Encoding.JSON, Encoding.JSON_ABSENT)
@@ -334,49 +362,51 @@ class Fleet:
         self.finish(call, result, error)
 
     def _note_program(self, told: dict[str, Any]) -> None:
-        """Note what the worker told of the program it has loaded."""
+        """Note what a worker told of the program it has loaded."""
         self._files.take(told)
-        self.health.declared = bool(told.get("health"))
+        self._describe(told)
+
+    def _describe(self, told: dict[str, Any]) -> None:
         self.wants_context = bool(told.get("context"))
         self.catalogue.take(told)
-        if self._link is not None:
-            self._link.batches = self.catalogue.batched
+        for slot in self.slots:
+            slot.health.declared = bool(told.get("health"))
+            for link in slot.links:
+                link.batches = self.catalogue.batched
         self._on_files(self._files.all)
-
-    # --- life and death --------------------------------------------------------------------------
-
-    def _new_link(self) -> Link:
-        return Link(
-            self._setup,
-            on_answer=self.finish,
-            burst=self.burst,
-            on_reloaded=self._reloaded,
-            on_files=self._note_program,
-            on_gone=self._gone,
-            on_trouble=self.health.told,
-            on_schemas=self.catalogue.told,
-            on_chunk=self.on_chunk,
-            on_progress=self._advanced,
-        )
-
-    def _advanced(self, call: Call, body: bytes) -> None:
-        self.advances.take(call, body, self._link.calls if self._link is not None else {})
 
     def _renewed(self) -> None:
         """The program is another one; what is known of the old one is not of this."""
         self.catalogue.renewed()
         self.on_renewed()
 
-    def _serve_with(self, link: Link, loaded: dict[str, Any]) -> None:
+    # --- what slots tell -------------------------------------------------------------------------
+
+    def described(self, link: Link, told: dict[str, Any]) -> None:
+        """As `Owner.described`."""
+        if any(slot.link is link for slot in self.slots):
+            self._note_program(told)
+
+    def schemas_told(self, number: int, told: dict[str, Any]) -> None:
+        """As `Owner.schemas_told`."""
+        self.catalogue.told(number, told)
+
+    def joins(self, link: Link, loaded: dict[str, Any]) -> None:
+        """As `Owner.joins`."""
         self._renewed()
-        self._files.forget()
-        self._note_program(loaded)
+        self._files.join(loaded, alone=not self.ready)
+        self._describe(loaded)
         link.batches = self.catalogue.batched
-        self._link = link
+
+    def serves(self, slot: Slot, loaded: dict[str, Any]) -> None:
+        """As `Owner.serves`."""
+        link = slot.link
+        assert link is not None
+        if slot.missed:
+            slot.missed, self._files.told_of_change = False, True
         self.broken = None
         self.reload_error = None
-        self._reloads_asked.clear()
-        self._retry.clear()
+        self._renewals.joined(slot)
         self._settled.set()
         for path in loaded.get("hidden", ()):
             _log.warning("file_hidden_by_library", file=path)
@@ -389,76 +419,36 @@ class Fleet:
         )
         self.burst.want()
 
-    def _gone(self, link: Link, account: str) -> None:
-        if link is not self._link:
-            return  # it never served
-        begun = link.begun()
-        running = link.calls.get(begun)
-        self._link = None
-        self.health.forget()
+    def finished(self) -> None:
+        """As `Owner.finished`."""
+        self._renewed()
+        self.burst.want()
+
+    def died(self, slot: Slot, death: Death) -> None:
+        """As `Owner.died`."""
         self.catalogue.forget()
-        self.advances.forget()
-        if self._reload_timer is not None:
-            self._reload_timer.cancel()
-            self._reload_timer = None
-        lost: list[Call] = []
-        never_begun: list[Call] = []
-        for number, call in sorted({**link.calls, **self._forced}.items()):
-            if call.open:
-                # A reload runs when no call does; behind a running call it has not begun.
-                was_begun = running is None if number in self._forced else number <= begun
-                (lost if was_begun else never_begun).append(call)
-        link.calls.clear()
-        self._forced.clear()
-        for call in never_begun:
-            call.number = 0
-        self._waiting.extendleft(reversed(never_begun))
-        words = link.last_words
-        if lost or not self._leaving:
-            _log.error(
-                "worker_lost",
-                worker=link.pid,
-                account=account,
-                operation=running.operation if running else None,
-                last_words=words[-5:],
-                answered_with_error=len(lost),
-                given_back=len(never_begun),
-            )
-        if not self._leaving:
-            has_lived = begun > 1 or link.overran or time.monotonic() - link.ready_since > YOUNG
-            if has_lived:
-                self._pause = FIRST_PAUSE
-            self.restarts += 1
-            self._restarting = asyncio.get_running_loop().create_task(
-                self._restart(0.0 if has_lived else self._longer_pause())
-            )
-        for call in lost:
-            self.finish(call, None, WorkerLost(_obituary(account, words)))
+        self._waiting.extendleft(reversed(death.given_back))
+        self._under_way = {reload for reload in self._under_way if not reload.untouched}
+        self.deaths.note(death, quiet=self._leaving or death.expected)
+        for reload in death.reloads:
+            if not reload.asked:
+                self._reload_over(reload)
+        if slot.link is None and not self._leaving:
+            self.deaths.replaced(death.cause)
+            slot.restart(lived=death.lived)
+        words = death.link.last_words
+        for call in death.lost:
+            self.finish(call, None, WorkerLost(obituary(death.account, words)))
+        self.burst.want()
 
-    def _longer_pause(self) -> float:
-        pause, self._pause = self._pause, min(LONGEST_PAUSE, self._pause * 2)
-        return pause
-
-    async def _restart(self, pause: float) -> None:
-        """Start workers until one serves, with pauses that a changed file ends."""
-        while True:
-            if pause:
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._retry.wait(), pause)
-            # From here on a change may come too late for this start, and is for the next one.
-            self._retry.clear()
-            link = self._new_link()
-            try:
-                self._serve_with(link, await link.start(self._start_timeout))
-            except Exception as error:  # noqa: BLE001  whatever it was, there has to be a next try
-                await link.kill("it could not be started")
-                self._break(str(error) if isinstance(error, StartError) else repr(error))
-                pause = self._longer_pause()
-            else:
-                return
-
-    def _break(self, reason: str) -> None:
-        """Nothing is loaded and nothing can be: say so to all who wait."""
+    def not_started(self, reason: str, *, refused: bool) -> None:
+        """As `Owner.not_started`."""
+        # Code that does not load is waited for where somebody may be about to save it again.
+        if not (refused and self._watching):
+            self.deaths.count(reason)
+        if self.ready:
+            _log.error("worker_not_started", program=self._setup.program, reason=reason)
+            return
         broken = f"nothing is loaded: {reason.partition(chr(10))[0]}"
         if broken != self.broken:
             _log.error("nothing_loaded", program=self._setup.program, reason=reason)
@@ -468,7 +458,5 @@ class Fleet:
             self.finish(call, None, Unavailable(broken, retry_after_ms=1000))
 
 
-def _obituary(account: str, words: list[str]) -> str:
-    if not words:
-        return account
-    return account + "; its last words: " + " | ".join(words[-3:])
+def _calls_in_hand(slot: Slot) -> int:
+    return 0 if slot.link is None else len(slot.link.calls)

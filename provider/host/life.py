@@ -15,11 +15,13 @@ class State(StrEnum):
     STARTING = "starting"
     """The process exists; the user's code is being loaded."""
     READY = "ready"
-    """It takes calls."""
+    """It takes calls, and has none."""
+    BUSY = "busy"
+    """It has calls that are not answered yet, and takes more."""
     RELOADING = "reloading"
     """It loads changed code; calls wait behind that in its order."""
-    STOPPING = "stopping"
-    """It was told to finish and leave."""
+    DRAINING = "draining"
+    """It was told to finish what it has and leave."""
     DEAD = "dead"
     """The process is gone, or the link is, which comes to the same."""
 
@@ -28,6 +30,8 @@ class Event(StrEnum):
     """What can happen to a worker."""
 
     LOADED = "loaded"
+    GIVEN_CALLS = "given calls"
+    ALL_ANSWERED = "all answered"
     RELOAD_ASKED = "reload asked"
     RELOAD_ENDED = "reload ended"
     TOLD_TO_LEAVE = "told to leave"
@@ -37,30 +41,58 @@ class Event(StrEnum):
 TABLE: dict[State, dict[Event, State]] = {
     State.STARTING: {
         Event.LOADED: State.READY,
-        Event.TOLD_TO_LEAVE: State.STOPPING,
+        Event.TOLD_TO_LEAVE: State.DRAINING,
         Event.GONE: State.DEAD,
     },
     State.READY: {
+        Event.GIVEN_CALLS: State.BUSY,
         Event.RELOAD_ASKED: State.RELOADING,
-        Event.TOLD_TO_LEAVE: State.STOPPING,
+        Event.TOLD_TO_LEAVE: State.DRAINING,
+        Event.GONE: State.DEAD,
+    },
+    State.BUSY: {
+        Event.ALL_ANSWERED: State.READY,
+        Event.RELOAD_ASKED: State.RELOADING,
+        Event.TOLD_TO_LEAVE: State.DRAINING,
         Event.GONE: State.DEAD,
     },
     State.RELOADING: {
         Event.RELOAD_ASKED: State.RELOADING,
         Event.RELOAD_ENDED: State.READY,
-        Event.TOLD_TO_LEAVE: State.STOPPING,
+        Event.TOLD_TO_LEAVE: State.DRAINING,
         Event.GONE: State.DEAD,
     },
-    State.STOPPING: {
-        Event.RELOAD_ENDED: State.STOPPING,
-        Event.TOLD_TO_LEAVE: State.STOPPING,
+    State.DRAINING: {
+        Event.RELOAD_ENDED: State.DRAINING,
+        Event.TOLD_TO_LEAVE: State.DRAINING,
         Event.GONE: State.DEAD,
     },
     State.DEAD: {},
 }
 
-TAKES_CALLS = frozenset({State.READY, State.RELOADING})
+TAKES_CALLS = frozenset({State.READY, State.BUSY, State.RELOADING})
 """States in which calls may be handed over; behind a reload they keep their order."""
+
+
+class Cause(StrEnum):
+    """What ended the life of a worker, in one word."""
+
+    SIGNAL = "signal"
+    """It was killed by a signal that was not ours."""
+    EXIT = "exit"
+    """It left by itself."""
+    DEADLINE = "deadline"
+    """A call ran past its deadline."""
+    HANG = "hang"
+    """It did not load, answer or leave in time."""
+    LINK = "link"
+    """It closed its link, or sent what is no frame."""
+    START = "start"
+    """It could not be started."""
+    RECYCLED = "recycled"
+    """It had served long enough, and another one took over."""
+    RELOAD = "reload"
+    """Another one took over with newer code."""
 
 
 class LifeError(Exception):

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import cbor2
 
 from provider.errors import CallError, StartError
+from provider.host.advances import Advances
 from provider.host.burst import Burst
-from provider.host.life import Event, State, after
+from provider.host.life import Cause, Event, State, after
 from provider.host.process import WorkerProcess
 from provider.telemetry import logs
 from provider.wire.frames import (
@@ -50,6 +51,8 @@ LEAVE_GRACE = 5.0
 OUTPUT_GRACE = 0.5
 """Seconds the output of a dead worker may still come in; its children may hold the pipe open."""
 
+STALL_GRACE = 2.0
+"""Seconds a worker with nothing to do has to begin a call, once one was not begun in time."""
 STOP_GRACE = 1.0
 """Least seconds a stream has to stop in, before its worker is killed."""
 
@@ -68,13 +71,12 @@ class Link(asyncio.Protocol):
         setup: what to start.
         burst: around the answers of one read.
         on_answer: called for each call that ended, with its result bytes or its error.
-        on_reloaded: called with the number and the map of each RELOADED frame.
-        on_files: called with the map of each FILES frame.
+        on_reloaded: called with this link and the map of each RELOADED frame.
+        on_files: called with this link and the map of each FILES frame.
         on_gone: called once, when the process is gone, with a sentence on how it died.
         on_trouble: called with the number and the text of each TROUBLE frame.
         on_schemas: called with the number and the map of each SCHEMAS frame.
         on_chunk: called for each chunk of a call that asked for a stream.
-        on_progress: called with the body of each PROGRESS frame, and its call.
     """
 
     def __init__(
@@ -82,18 +84,16 @@ class Link(asyncio.Protocol):
         setup: WorkerSetup,
         *,
         on_answer: Callable[[Call, bytes | None, CallError | None], None],
-        on_reloaded: Callable[[int, dict[str, Any]], None],
-        on_files: Callable[[dict[str, Any]], None],
+        on_reloaded: Callable[[Link, dict[str, Any]], None],
+        on_files: Callable[[Link, dict[str, Any]], None],
         on_gone: Callable[[Link, str], None],
         on_trouble: Callable[[int, str], None] = lambda _number, _text: None,
         on_schemas: Callable[[int, dict[str, Any]], None] = lambda _number, _told: None,
         on_chunk: Callable[[Call, bytes], None] = lambda _call, _chunk: None,
-        on_progress: Callable[[Call, bytes], None] = lambda _call, _body: None,
         burst: Burst | None = None,
     ) -> None:
         self._setup = setup
         self._on_chunk = on_chunk
-        self._on_progress = on_progress
         self._burst = Burst() if burst is None else burst
         self._on_answer = on_answer
         self._on_reloaded = on_reloaded
@@ -107,12 +107,23 @@ class Link(asyncio.Protocol):
         self.bytes = 0
         """Of the payloads in `calls`."""
         self.hello: dict[str, Any] = {}
+        self.advances = Advances()
+        """How far its calls say they are."""
+        self.questions: set[int] = set()
+        """Numbers of what it was asked between calls, and has not answered."""
+        self._suspected = False
         self.batches = False
         """Whether its program has operations that run several calls at once."""
-        self.overran = False
-        """Whether it was killed for a call that ran past its deadline."""
+        self.refused = False
+        """Whether it said that the user's code cannot be loaded."""
+        self.expected = False
+        """Whether it was told to leave."""
+        self.cause: Cause | None = None
+        """Why we ended it, None while we did not."""
         self.started = time.monotonic()
         self.ready_since = 0.0
+        self.heard = 0.0
+        """When frames came last, seconds on the monotonic clock."""
         self._number = 0
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
@@ -123,6 +134,22 @@ class Link(asyncio.Protocol):
         self._watcher: asyncio.Task[None] | None = None
         self._death = ""
         self._ended = asyncio.Event()
+        self._emptied = asyncio.Event()
+
+    @property
+    def exit(self) -> int | str | None:
+        """Its exit code, or the name of the signal that ended it; None while it lives."""
+        return self._process.exit
+
+    @property
+    def memory(self) -> int:
+        """How much memory it has now, in bytes, 0 where nobody knows."""
+        return self._process.memory
+
+    @property
+    def peak_memory(self) -> int | None:
+        """Most memory it had, in bytes, once it is gone; None where nobody knows."""
+        return self._process.peak_memory
 
     @property
     def pid(self) -> int:
@@ -178,9 +205,15 @@ class Link(asyncio.Protocol):
             )
         )
         self._number = call.number = number
+        call.holder = self
         self.calls[number] = call
         self.bytes += len(call.payload)
         self._recent[number % RECENT] = (number, call.id, call.operation)
+
+    def busy(self) -> None:
+        """Note that it has calls in hand."""
+        if self.state is State.READY:
+            self._happened(Event.GIVEN_CALLS)
 
     def credit(self, call: Call, count: int) -> None:
         """Tell the worker that the caller of a stream has taken so many chunks more."""
@@ -220,6 +253,12 @@ class Link(asyncio.Protocol):
         """Kill the worker for this call, unless its answer comes within a moment."""
         asyncio.get_running_loop().call_later(GRACE, self._kill_if_unanswered, call)
 
+    def stalled(self) -> None:
+        """Kill the worker unless it gets on: it may stand still between two calls."""
+        if not self._suspected and self._idles(begun := self.begun()):
+            self._suspected = True
+            asyncio.get_running_loop().call_later(STALL_GRACE, self._kill_if_stalled, begun)
+
     async def leave(self, grace: float = LEAVE_GRACE) -> None:
         """Tell the worker to finish and go; kill it when it does not.
 
@@ -228,25 +267,41 @@ class Link(asyncio.Protocol):
         """
         if self.state is State.DEAD:
             return
+        self.expected = True
         self._happened(Event.TOLD_TO_LEAVE)
         self.write(frame(FrameType.BYE, 0))
         await self._gone_within(grace)
 
-    async def kill(self, why: str) -> None:
+    async def finish(self) -> None:
+        """Tell the worker to finish what it has in hand and go, and wait until it has finished."""
+        if self.state is State.DEAD or self._watcher is None:
+            return
+        self.expected = True
+        self._happened(Event.TOLD_TO_LEAVE)
+        self.write(frame(FrameType.BYE, 0))
+        if self.calls:
+            emptied = asyncio.ensure_future(self._emptied.wait())
+            await asyncio.wait({emptied, self._watcher}, return_when=asyncio.FIRST_COMPLETED)
+            emptied.cancel()
+
+    async def kill(self, why: str, cause: Cause = Cause.START) -> None:
         """End the whole process group, and wait until it is gone.
 
         Args:
             why: for the account of its death.
+            cause: in one word.
         """
-        self.give_up(why)
+        self.give_up(why, cause)
         await self._gone_within(LEAVE_GRACE)
 
-    def give_up(self, why: str) -> None:
+    def give_up(self, why: str, cause: Cause) -> None:
         """End the whole process group; `on_gone` follows.
 
         Args:
             why: for the account of its death.
+            cause: in one word.
         """
+        self.cause = self.cause or cause
         self._process.give_up(why)
 
     async def _gone_within(self, grace: float) -> None:
@@ -255,7 +310,7 @@ class Link(asyncio.Protocol):
         try:
             await asyncio.wait_for(asyncio.shield(self._watcher), grace)
         except TimeoutError:
-            self.give_up(f"it did not leave within {grace:g} s")
+            self.give_up(f"it did not leave within {grace:g} s", Cause.HANG)
             await asyncio.shield(self._watcher)
 
     # --- the process -----------------------------------------------------------------------------
@@ -330,6 +385,20 @@ class Link(asyncio.Protocol):
         """The last lines of the worker's standard error."""
         return self._process.last_words
 
+    def _idles(self, begun: int) -> bool:
+        """Whether it has calls in hand and nothing to do but to begin them."""
+        return (
+            self.state is State.BUSY
+            and begun not in self.questions
+            and not any(number <= begun for number in self.calls)
+        )
+
+    def _kill_if_stalled(self, begun: int) -> None:
+        self._suspected = False
+        if self.calls and self.begun() == begun and self._idles(begun):
+            why = f"it had nothing to do and did not begin a call within {STALL_GRACE:g} s"
+            self.give_up(why, Cause.HANG)
+
     def _kill_if_running(self, call: Call) -> None:
         if call.number <= self.begun():
             self._kill_if_unanswered(call)
@@ -345,8 +414,7 @@ class Link(asyncio.Protocol):
                 return
         elif self._setup.concurrency == 1 and begun > call.number:
             return  # it has ended, its answer is on the way, and another call runs
-        self.overran = True
-        self.give_up(f"{call.operation} ran past its deadline")
+        self.give_up(f"{call.operation} ran past its deadline", Cause.DEADLINE)
 
     def _happened(self, event: Event) -> None:
         self.state = after(self.state, event)
@@ -387,14 +455,23 @@ class Link(asyncio.Protocol):
                 except Exception as error:  # noqa: BLE001  a hostile worker is a dead worker
                     self._doubt(error)
                     break
+        self.heard = time.monotonic()
+        if not self.calls:
+            self._all_answered()
         burst.end()
+
+    def _all_answered(self) -> None:
+        if self.state is State.BUSY:
+            self._happened(Event.ALL_ANSWERED)
+        elif self.state is State.DRAINING:
+            self._emptied.set()
 
     def _take_part(self, kind: int, number: int, body: bytes) -> None:
         call = self.calls.get(number)
         if call is None:
             return
         if kind == _PROGRESS:
-            self._on_progress(call, body)
+            self.advances.take(call, body, self.calls)
             return
         if not call.streams:
             raise FrameError(f"a part of a stream came for call {number}, which is none")
@@ -425,9 +502,9 @@ class Link(asyncio.Protocol):
 
     def _link_ended(self, why: str) -> None:
         self._ended.set()
-        if why and self.state is not State.STOPPING:
+        if why and self.state is not State.DRAINING:
             # Most likely it is dying, and how it died says more than this.
-            asyncio.get_running_loop().call_later(LINK_GRACE, self.give_up, why)
+            asyncio.get_running_loop().call_later(LINK_GRACE, self.give_up, why, Cause.LINK)
 
     def _told(self, kind: int, number: int, body: bytes) -> None:
         told = cbor2.loads(body)
@@ -446,13 +523,14 @@ class Link(asyncio.Protocol):
                 self._loaded.set_result(told)
         elif kind == FrameType.FAILED:
             if self._loaded is not None and not self._loaded.done():
+                self.refused = True
                 text = str(told.get("message"))
                 trace = str(told.get("traceback") or "")
                 self._loaded.set_exception(StartError(f"{text}\n{trace}".rstrip()))
         elif kind == FrameType.RELOADED:
-            self._on_reloaded(number, told)
+            self._on_reloaded(self, told)
         elif kind == FrameType.FILES:
-            self._on_files(told)
+            self._on_files(self, told)
         elif kind == FrameType.TROUBLE:
             self._on_trouble(number, str(told.get("trouble") or ""))
         elif kind == FrameType.SCHEMAS:
@@ -463,9 +541,11 @@ class Link(asyncio.Protocol):
     def reload_ended(self) -> None:
         """Note that no reload is on its way any more."""
         self._happened(Event.RELOAD_ENDED)
+        if self.calls:
+            self.busy()
 
     def _doubt(self, error: Exception) -> None:
-        self.give_up(f"it sent what is no frame: {error}")
+        self.give_up(f"it sent what is no frame: {error}", Cause.LINK)
         if self._transport is not None:
             self._transport.close()
 

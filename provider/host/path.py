@@ -70,7 +70,8 @@ class CallPath:
         if cache is not None:
             fleet.on_renewed = cache.clear
         fleet.finish = self.finish
-        self.streams = Streams(fleet, self.finish)
+        self.streams = Streams(self.finish, fleet.forget_answered)
+        fleet.on_chunk = self.streams.take
 
     @property
     def wants_context(self) -> bool:
@@ -230,9 +231,12 @@ class CallPath:
     def _expired(self, call: Call, seconds: float) -> CallError:
         if call.operation == RELOAD:
             return CallTimeout(f"the reload was not done after {seconds:.3f} s; it may still come")
-        if not self._fleet.has_begun(call):
+        holder = call.holder
+        if holder is None or not call.begun:
+            if holder is not None:
+                holder.stalled()
             return CallTimeout(f"the call was still waiting after {seconds:.3f} s; it was not run")
         if isinstance(call, StreamedCall):
             return self.streams.expired(call, seconds)
-        self._fleet.overdue(call)
+        holder.overdue(call)
         return CallTimeout(f"the handler was still running after {seconds:.3f} s; it was stopped")

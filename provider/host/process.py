@@ -12,15 +12,21 @@ import contextlib
 import functools
 import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provider.errors import StartError
+from provider.host import death
 from provider.host.output import Output
+from provider.host.peak import Peak
+from provider.host.reaping import reap, reap_group, until_dead
+from provider.host.survivors import survivors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from provider.host.cgroup import Group
     from provider.host.contract import WorkerSetup
 
 TAIL_LINES = 20
@@ -43,10 +49,15 @@ class WorkerProcess:
     def __init__(self, setup: WorkerSetup, on_printed: Callable[[str, int, str], None]) -> None:
         self._setup = setup
         self._on_printed = on_printed
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._outputs: list[Output] = []
         self._tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
         self._killed_for = ""
+        self._group: Group | None = None
+        self._peak = Peak()
+        self._circumstances = death.Circumstances()
+        self.peak_memory: int | None = None
+        """Most memory it had at a time, in bytes, once it is gone; None where nobody knows."""
 
     @property
     def pid(self) -> int:
@@ -57,6 +68,18 @@ class WorkerProcess:
     def last_words(self) -> list[str]:
         """The last lines of its standard error."""
         return list(self._tail)
+
+    @property
+    def exit(self) -> int | str | None:
+        """Its exit code, or the name of the signal that ended it; None while it lives."""
+        code = None if self._process is None else self._process.returncode
+        return code if code is None or code >= 0 else death.signal_name(-code)
+
+    @property
+    def memory(self) -> int:
+        """How much memory it has now, in bytes, 0 where nobody knows."""
+        alive = self._process is not None and self._process.returncode is None
+        return self._peak.look(self.pid) if alive else 0
 
     async def start(self, link: int, memory: int) -> None:
         """Start it.
@@ -71,28 +94,65 @@ class WorkerProcess:
         try:
             with contextlib.ExitStack() as theirs:
                 stdout, stderr = [await self._open(name, theirs) for name in ("stdout", "stderr")]
-                self._process = await asyncio.create_subprocess_exec(
-                    self._setup.python,
-                    "-I",
-                    str(_PACKAGE / "worker" / "__main__.py"),
-                    str(_PACKAGE),
-                    str(link),
-                    str(memory),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=stdout,
-                    stderr=stderr,
-                    pass_fds=(link, memory),
-                    env=dict(self._setup.environment),
-                    # A group of its own: Ctrl-C does not reach it, its children die with it.
-                    start_new_session=True,
-                )
+                self._spawn(link, memory, stdout, stderr)
+            await self._confine()
         except BaseException as error:
+            if self.pid:
+                self.give_up("it could not be started")
+                await self.ended()
+            elif self._group is not None:
+                self._group.remove_empty()
             await self.hear_out(0.0)
-            if isinstance(error, OSError | ValueError):
+            if isinstance(error, OSError | ValueError | subprocess.SubprocessError):
                 raise StartError(f"cannot start {self._setup.python}: {error}") from None
             raise
         if self._killed_for:
             self._signal_group()  # for what it said before we had got hold of it
+
+    def _spawn(self, link: int, memory: int, stdout: int, stderr: int) -> None:
+        setup = self._setup
+        user = setup.user
+        if setup.groups is not None:
+            self._group = setup.groups.make()
+        # Not asyncio's: that reaps it, and tells nothing but its exit code. It is as quick.
+        self._process = subprocess.Popen(
+            [
+                setup.python,
+                "-I",
+                str(_PACKAGE / "worker" / "__main__.py"),
+                str(_PACKAGE),
+                str(link),
+                str(memory),
+                str(os.getpid()),
+                *setup.resources.words(),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=(link, memory),
+            env=dict(setup.environment),
+            # A group of its own: Ctrl-C does not reach it, its children die with it.
+            start_new_session=True,
+            user=None if user is None else user.uid,
+            group=None if user is None else user.gid,
+            extra_groups=None if user is None else user.groups,
+        )
+        survivors.add(self.pid, "" if self._group is None else str(self._group.folder))
+
+    async def _confine(self) -> None:
+        """Put it into its control group, before it gets to hear what it shall run."""
+        if self._group is None:
+            return
+        try:
+            # Beside: the kernel takes its time, longer than the loop should stand still.
+            await asyncio.to_thread(self._group.enter, self.pid)
+        except OSError as error:
+            if self._group.limited:
+                raise StartError(
+                    f"the worker's limits cannot be set on {self._group.folder}: {error}"
+                ) from None
+            self._group.remove_empty()
+            self._group = None
 
     async def ended(self) -> int:
         """Wait until it is gone, and end what it left running.
@@ -101,8 +161,21 @@ class WorkerProcess:
             Its exit code; the number of a signal is negative.
         """
         assert self._process is not None
-        code = await self._process.wait()
+        pid = self.pid
+        await until_dead(pid)
+        # Before it is reaped: until then nobody else can have its number.
         self._signal_group()
+        if self._group is not None:
+            self._circumstances.group_ran_out = self._group.ran_out_of_memory
+            self._group.kill()
+        code, usage = reap(pid)
+        self._process.returncode = code
+        self.peak_memory = self._peak.of(usage.ru_maxrss)
+        self._circumstances.usage = usage
+        if self._group is not None:
+            await self._group.remove()
+        await reap_group(pid)
+        survivors.remove(pid)
         return code
 
     async def hear_out(self, grace: float) -> None:
@@ -133,17 +206,14 @@ class WorkerProcess:
         program = self._setup.program
         if self._killed_for:
             return f"the worker was stopped: {self._killed_for}"
+        cause = self._circumstances.cause(code, self._setup.resources, self.last_words)
         if code < 0:
-            name = f"signal {-code}"
-            with contextlib.suppress(ValueError):
-                name = signal.Signals(-code).name
-            return f"the worker was killed by {name} (serving {program})"
+            name = death.signal_name(-code)
+            return f"the worker was killed by {name} (serving {program}){cause}"
         if not spoke:
-            return (
-                f"{self._setup.python} left with exit code {code} before it was a worker; "
-                "is it a Python interpreter?"
-            )
-        return f"the worker left with exit code {code} (serving {program})"
+            why = cause or "; is it a Python interpreter?"
+            return f"{self._setup.python} left with exit code {code} before it was a worker{why}"
+        return f"the worker left with exit code {code} (serving {program}){cause}"
 
     async def _open(self, name: str, theirs: contextlib.ExitStack) -> int:
         output = Output(functools.partial(self._printed, name))
@@ -159,5 +229,6 @@ class WorkerProcess:
 
     def _signal_group(self) -> None:
         if self.pid:
+            self._peak.look(self.pid)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)

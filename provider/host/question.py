@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from provider.host.life import Cause
+
 if TYPE_CHECKING:
     from provider.host.link import Link
 
@@ -25,6 +27,7 @@ class Question:
         self._what = what
         self.longest = longest
         """Seconds it may take."""
+        self._link: Link | None = None
         self._number = 0
         self._seen_running = False
         self._timer: asyncio.TimerHandle | None = None
@@ -32,12 +35,15 @@ class Question:
     def asked(self, link: Link, number: int) -> None:
         """Note that this is on its way."""
         self.settled()
-        self._number = number
+        self._link, self._number = link, number
+        link.questions.add(number)
         self._watch(link)
 
     def settled(self) -> None:
         """It was answered, or nobody is there to do so."""
-        self._number, self._seen_running = 0, False
+        if self._link is not None:
+            self._link.questions.discard(self._number)
+        self._link, self._number, self._seen_running = None, 0, False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -49,7 +55,7 @@ class Question:
         if link.begun() == self._number:
             if self._seen_running:
                 self._timer = None
-                link.give_up(f"{self._what} took longer than {self.longest:g} s")
+                link.give_up(f"{self._what} took longer than {self.longest:g} s", Cause.HANG)
                 return
             self._seen_running = True
         self._watch(link)

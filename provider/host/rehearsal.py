@@ -43,7 +43,7 @@ async def rehearse(setup: WorkerSetup, start_timeout: float) -> Rehearsed:
         setup,
         on_answer=_no_call,
         on_reloaded=_ignore,
-        on_files=lambda _files: None,
+        on_files=_ignore,
         on_gone=_ignore,
     )
     loaded = await link.start(start_timeout)

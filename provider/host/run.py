@@ -33,9 +33,10 @@ from provider.host.cache import ResultCache
 from provider.host.call import RELOAD, Call
 from provider.host.embedded import EmbeddedServer
 from provider.host.figures import figures
-from provider.host.fleet import Fleet
+from provider.host.fleet import Fleet, FleetOptions
 from provider.host.link import LEAVE_GRACE
 from provider.host.path import CallPath
+from provider.host.renewal import RecycleOptions
 from provider.host.watch import Watch
 from provider.telemetry import logs
 from provider.wire.address import Address
@@ -86,7 +87,8 @@ async def run(
         grpc: of the gRPC door; None for none.
 
     Returns:
-        The exit code: 0 after an orderly stop, 1 when the connection was lost for good.
+        The exit code: 0 after an orderly stop, 1 when the connection was lost for good or
+        workers died as soon as they were started.
 
     Raises:
         StartError: the code cannot be loaded, NATS cannot be reached and waiting was refused, or
@@ -141,6 +143,7 @@ class _Host:
     ) -> None:
         self._membership = membership
         self._discovery: Discovery | None = None
+        self._client: BurstClient | None = None
         self._wasmbus: WasmbusDoor | None = None
         self._host_waits = ""
         """Where the host that told us to leave waits for word, empty when it did not."""
@@ -151,6 +154,8 @@ class _Host:
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
         self._lost = False
+        self._hopeless = ""
+        """Why no worker will ever serve again, empty while one may."""
         self._abandoned = False
         self._signalled = False
         self._loaded = False
@@ -159,9 +164,16 @@ class _Host:
         self._watch = Watch(self._files_changed)
         self._fleet = Fleet(
             setup,
-            start_timeout=settings.start_timeout,
-            watching=settings.reload,
+            FleetOptions(
+                workers=settings.workers,
+                start_timeout=settings.start_timeout,
+                watching=settings.reload,
+                fresh=settings.reload_mode == "process",
+                recycle=RecycleOptions(settings.recycle_calls, settings.recycle_memory),
+                crash_limit=settings.crash_limit,
+            ),
             on_files=self._watch.files if settings.reload else lambda _files: None,
+            on_hopeless=self._lost_hope,
         )
         self._admission = Admission(settings.queue_calls, settings.queue_bytes)
         self._cache: ResultCache | None = None
@@ -216,7 +228,7 @@ class _Host:
             await self._drain(door, others)
             if self._host_waits:
                 await self._say_goodbye(client)
-        return ExitCode.FAILED if self._lost else ExitCode.OK
+        return ExitCode.FAILED if self._lost or self._hopeless else ExitCode.OK
 
     def _check_strict(self) -> None:
         http, grpc = self._http, self._grpc
@@ -235,15 +247,21 @@ class _Host:
 
     def _status(self) -> dict[str, Any]:
         told = {} if self._discovery is None else self._discovery.status()
-        return {**told, "figures": figures(self._fleet, self._admission, self._cache)}
+        client = self._client
+        nats = None
+        if client is not None:
+            nats = {"connected": client.is_connected, **client.numbers.as_map()}
+        numbers = figures(self._fleet, self._admission, self._cache)
+        return {**told, "figures": {**numbers, "nats": nats}}
 
     async def _connect(self) -> BurstClient:
+        self._client = BurstClient(self._fleet.burst)
         return await connection.connect(
             self._options,
             name=f"provider {self._settings.name}",
             wait=self._settings.wait,
             on_lost=self._connection_lost,
-            client=BurstClient(self._fleet.burst),
+            client=self._client,
         )
 
     async def _open_doors(
@@ -322,7 +340,7 @@ class _Host:
         await asyncio.wait({forced, orderly}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
         forced.cancel()
         if not orderly.done():
-            why = (
+            why = self._hopeless or (
                 "it was told to stop at once"
                 if self._force.is_set()
                 else (f"this call did not end within {grace:g} s (PROVIDER_STOP_TIMEOUT)")
@@ -408,6 +426,11 @@ class _Host:
 
     def _files_changed(self) -> None:
         self._fleet.files_changed()
+
+    def _lost_hope(self, why: str) -> None:
+        self._hopeless = why
+        self._force.set()
+        self._stop.set()
 
     def _connection_lost(self) -> None:
         if not self._stop.is_set():

@@ -17,8 +17,6 @@ from provider.wire.frames import FrameError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from provider.host.fleet import Fleet
-
 PATIENCE = 10.0
 """Seconds a caller who has a full window may leave the function waiting for credit."""
 MOST_GONE = 64
@@ -29,19 +27,20 @@ class Streams:
     """Chunks one way, credit the other.
 
     Args:
-        fleet: the workers.
         finish: answers a call.
+        forget_answered: takes calls that were answered out of the queue.
     """
 
     def __init__(
-        self, fleet: Fleet, finish: Callable[[Call, bytes | None, CallError | None], None]
+        self,
+        finish: Callable[[Call, bytes | None, CallError | None], None],
+        forget_answered: Callable[[], None],
     ) -> None:
-        self._fleet = fleet
         self._finish = finish
+        self._forget_answered = forget_answered
         self.patience = PATIENCE
         """Seconds a full window is waited with."""
         self._gone = 0
-        fleet.on_chunk = self._take
 
     def credit(self, call: StreamedCall, count: int) -> None:
         """Note that the caller has taken so many chunks more."""
@@ -51,21 +50,23 @@ class Streams:
         if call.stall is not None:
             call.stall.cancel()
             call.stall = None
-        self._fleet.credit(call, count)
+        if call.holder is not None:
+            call.holder.credit(call, count)
         self._watch(call)
 
     def stop(self, call: StreamedCall, error: CallError) -> None:
         """Answer the call with this error, and have its function stopped."""
         if not call.open:
             return
-        self._fleet.cancel(call)
+        if call.holder is not None:
+            call.holder.cancel(call)
         self._finish(call, None, error)
         if not call.number:
             # It still stands in the queue, where admission counts it no more.
             self._gone += 1
             if self._gone >= MOST_GONE:
                 self._gone = 0
-                self._fleet.forget_answered()
+                self._forget_answered()
 
     def expired(self, call: StreamedCall, seconds: float) -> CallError:
         """Have the function stopped of a stream whose deadline has passed.
@@ -77,12 +78,18 @@ class Streams:
         Returns:
             What its caller is told.
         """
-        self._fleet.cancel(call)
+        if call.holder is not None:
+            call.holder.cancel(call)
         if call.window.open:
             return CallTimeout(f"the stream was still running after {seconds:.3f} s; it is stopped")
         return _no_credit(call, seconds)
 
-    def _take(self, call: Call, chunk: bytes) -> None:
+    def take(self, call: Call, chunk: bytes) -> None:
+        """Take a chunk that a worker sent.
+
+        Raises:
+            FrameError: the call is no stream, or its caller has no room for it.
+        """
         if not isinstance(call, StreamedCall):
             raise FrameError(f"a chunk came for call {call.number}, which is no stream")
         if not call.open:

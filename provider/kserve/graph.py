@@ -115,10 +115,20 @@ class Graph:
         """
         try:
             outputs = [_tensor(each) for each in result["outputs"]]
-            parameters = dict(result["parameters"])
+            parameters = _parameters(result["parameters"])
         except (TypeError, KeyError, ValueError):
             raise BadResult("this is no answer of a graph") from None
         return InferResponse(self.name, request.id, outputs, parameters)
+
+
+def _parameters(told: Any) -> dict[str, Any]:
+    parameters = dict(told)
+    for name, value in parameters.items():
+        if not isinstance(name, str) or type(value) not in (str, bool, int, float):
+            raise TypeError
+        if type(value) is int and not -(2**63) <= value < 2**64:
+            raise ValueError
+    return parameters
 
 
 def _tensor(told: Any) -> Tensor:

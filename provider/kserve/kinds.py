@@ -108,7 +108,7 @@ def inputs(schema: Mapping[str, Any], signature: str) -> Inputs:
         schema: JSON Schema of its argument.
         signature: as the author wrote it.
     """
-    shared = schema.get("$defs", {})
+    shared = plain_map(schema.get("$defs"))
     plain = _resolved(schema, shared)
     if plain.get("type") == "null":
         return Inputs({}, frozenset(), whole=False, open=False)
@@ -121,7 +121,8 @@ def inputs(schema: Mapping[str, Any], signature: str) -> Inputs:
         }
         required = plain.get("required")
         needed = required if isinstance(required, list) else []
-        return Inputs(named, frozenset(map(str, needed)), whole=False, open=rest is not False)
+        required_ones = frozenset(each for each in needed if isinstance(each, str))
+        return Inputs(named, required_ones, whole=False, open=rest is not False)
     if plain.get("type") == "object":
         return Inputs({}, frozenset(), whole=False, open=True)
     found = _FIRST.match(signature)
@@ -138,7 +139,7 @@ def outputs(schema: Mapping[str, Any], signature: str) -> tuple[TensorMetadata, 
         schema: JSON Schema of its result.
         signature: as the author wrote it.
     """
-    shared = schema.get("$defs", {})
+    shared = plain_map(schema.get("$defs"))
     plain = _resolved(schema, shared)
     properties = plain.get("properties")
     if isinstance(properties, dict):
@@ -150,6 +151,11 @@ def outputs(schema: Mapping[str, Any], signature: str) -> tuple[TensorMetadata, 
     if one.kind is Kind.LIST and " -> " in signature:
         one = _array_of(returned)
     return (one.metadata("output0"),)
+
+
+def plain_map(told: Any) -> Mapping[str, Any]:
+    """A part of a schema that is to be a map, an empty one where the worker told something else."""
+    return told if isinstance(told, dict) else {}
 
 
 def shape(schema: Any, shared: Mapping[str, Any]) -> Shape:

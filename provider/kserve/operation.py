@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from provider.errors import BadRequest, BadResult, TooLarge
 from provider.kserve import cbor, kinds, tensors
 from provider.kserve.faults import fault
-from provider.kserve.kinds import Kind, Shape
+from provider.kserve.kinds import Kind, Shape, plain_map
 from provider.kserve.tensors import BYTES, InferResponse, ModelMetadata, Tensor
 from provider.wire import json_form
 from provider.wire.servable import FORMATS
@@ -43,10 +43,11 @@ class Operation:
         self.name = str(told["name"])
         self.streams = bool(told["streams"])
         signature = str(told["signature"])
-        self._inputs = kinds.inputs(schemas.get("argument", {}), signature)
-        result = schemas.get("result", {})
+        schemas = plain_map(schemas)
+        self._inputs = kinds.inputs(plain_map(schemas.get("argument")), signature)
+        result = plain_map(schemas.get("result"))
         if self.streams and "items" in result:
-            result = {**result["items"], "$defs": result.get("$defs", {})}
+            result = {**plain_map(result["items"]), "$defs": result.get("$defs")}
             signature = ""
         self._outputs = kinds.outputs(result, signature)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from provider.connection import NatsOptions
     from provider.settings import Settings
 
-_LOGIN = ("nats_user", "nats_password", "nats_token", "nats_creds", "nats_nkey")
+_LOGIN = ("nats_user", "nats_password", "nats_token", "nats_creds", "nats_nkey", "nats_jwt")
 """The settings that are a login; one of a host stands in place of them all."""
 
 

@@ -49,6 +49,38 @@ def _readable(path: Path) -> Path:
     return path
 
 
+_GIVEN = re.compile(
+    # A file of credentials, the seed of an NKey, a JWT: the text itself and not where it lies.
+    r"-----BEGIN .*|S[A-Z2-7]{57}|eyJ[\w-]+\.[\w-]+\.[\w-]+",
+    re.DOTALL,
+)
+_SURELY_A_PATH = re.compile(r"[^\n]*/[^\n]*|(?!eyJ)[\w -]{1,60}\.[A-Za-z]{1,6}")
+
+
+def is_given(value: object) -> bool:
+    """Whether a credential is itself what was given, and not the path of a file with it."""
+    return isinstance(value, str) and bool(_GIVEN.fullmatch(value.strip()))
+
+
+def is_surely_a_path(value: object) -> bool:
+    """Whether a credential may be shown: a mistyped one looks like neither of the two."""
+    text = str(value)
+    return not is_given(text) and bool(_SURELY_A_PATH.fullmatch(text))
+
+
+def _credential(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return SecretStr(value.strip()) if is_given(value) else Path(value)
+
+
+def _usable(value: Path | SecretStr) -> Path | SecretStr:
+    # The path itself may be a secret that was mistyped, so the text repeats nothing of it.
+    if isinstance(value, Path) and (not os.access(value, os.R_OK) or value.is_dir()):
+        raise ValueError(CREDENTIAL.expects)
+    return value
+
+
 def _folders(value: object) -> object:
     return [part for part in value.split(":") if part] if isinstance(value, str) else value
 
@@ -122,6 +154,12 @@ SWITCH = Kind(
 )
 _TEXT = Kind("text", "text")
 SECRET = Kind("secret", "text", lambda _: MASK)
+CREDENTIAL = Kind(
+    "file or its text",
+    "the path of a file that can be read, or what would stand in it",
+    lambda value: str(value) if isinstance(value, Path) else MASK,
+    is_path=True,
+)
 URLS = Kind("URLs", "text", mask_url)
 _TOKEN = Kind(
     "subject token",
@@ -158,6 +196,7 @@ _KEYS = Kind("public keys", "public keys separated by commas", ",".join)
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "pretty", "json"]
+ReloadMode = Literal["live", "process"]
 
 
 def _choice(of: object) -> Kind:
@@ -181,6 +220,11 @@ Tokens = Annotated[str, AfterValidator(_tokens), _TOKENS]
 ServiceName = Annotated[str, AfterValidator(_service_name), _NAME]
 Target = Annotated[str | None, _TARGET]
 SomePath = Annotated[Path | None, _PATH]
+Credential = Annotated[
+    Path | SecretStr | None, BeforeValidator(_credential), AfterValidator(_usable), CREDENTIAL
+]
+"""What proves who we are: the path of a file, read again for each connection, or what is in it."""
+
 ReadableFile = Annotated[Path | None, AfterValidator(_readable), _FILE]
 Folders = Annotated[tuple[Path, ...], BeforeValidator(_folders), _FOLDERS]
 Files = Annotated[tuple[Path, ...], BeforeValidator(_folders), AfterValidator(_readables), _FILES]
@@ -189,3 +233,4 @@ Listen = Annotated[str | None, AfterValidator(_listen), _LISTEN]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_origins), _ORIGINS]
 Level = Annotated[LogLevel, BeforeValidator(_lower), _choice(LogLevel)]
 Format = Annotated[LogFormat, BeforeValidator(_lower), _choice(LogFormat)]
+Mode = Annotated[ReloadMode, BeforeValidator(_lower), _choice(ReloadMode)]

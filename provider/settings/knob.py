@@ -12,7 +12,15 @@ from pydantic import Field
 
 from provider.errors import clip
 from provider.servers import MASK, mask_url
-from provider.settings.kinds import SECRET, SWITCH, URLS, Kind
+from provider.settings.kinds import (
+    CREDENTIAL,
+    SECRET,
+    SWITCH,
+    URLS,
+    Kind,
+    is_given,
+    is_surely_a_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -80,13 +88,24 @@ class Knob:
 
     @property
     def file_variable(self) -> str | None:
-        """The variable that names a file with the value, for secrets."""
-        return f"{self.variable}_FILE" if self.secret else None
+        """The variable that names a file with the value, for secrets and credentials."""
+        return f"{self.variable}_FILE" if self.secret or self.kind is CREDENTIAL else None
+
+    @property
+    def reads_file(self) -> bool:
+        """Whether the value is what is in that file now; a credential is read when it is needed."""
+        return self.secret
 
     @property
     def expects(self) -> str:
         """What a right value looks like."""
         return f"{self.kind.expects}, {self.bounds}" if self.bounds else self.kind.expects
+
+    def holds_secret(self, value: object) -> bool:
+        """Whether a value somebody gave must not be seen, or has a part that must not."""
+        if self.kind is URLS:
+            return mask_url(str(value)) != str(value)
+        return self.secret or (self.kind is CREDENTIAL and is_given(value))
 
     def write(self, value: object) -> str:
         """A value of this knob as a person would write it; empty for None, masked if secret."""
@@ -94,7 +113,7 @@ class Knob:
 
     def show(self, value: object) -> str:
         """A value somebody gave, right or wrong: quoted, cut short, and masked if secret."""
-        if self.secret:
+        if self.secret or (self.kind is CREDENTIAL and not is_surely_a_path(value)):
             return MASK
         text = mask_url(str(value)) if self.kind is URLS else str(value)
         return repr(clip(text, 200))

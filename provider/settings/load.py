@@ -100,7 +100,7 @@ def load(
         env_file = False
     launch = launch or Launch()
     lines, file_name = _read_env_file(env_file, problems)
-    chosen = _from_flags(flags or {})
+    chosen = _from_flags(flags or {}, problems)
     found: _Place = {
         **_from_variables(lines, file_name, problems),
         **_from_config(launch.config),
@@ -154,8 +154,8 @@ def _checked(found: _Place, home: str, problems: list[_Problem]) -> Settings | N
 def _at_home(value: object, home: str) -> object:
     # Shells expand ~ in what they are typed, but nobody does it in .env, in a unit file or in a
     # NATS context.
-    if isinstance(value, str) and home:
-        return re.sub(r"(^|:)~/", lambda match: f"{match[1]}{home}/", value)
+    if isinstance(value, str | Path) and home:
+        return type(value)(re.sub(r"(^|:)~/", lambda match: f"{match[1]}{home}/", str(value)))
     return value
 
 
@@ -168,16 +168,27 @@ def _from_config(variables: Mapping[str, tuple[object, str]]) -> _Place:
     return {knob.field: given[knob.variable] for knob in KNOBS.values() if knob.variable in given}
 
 
-def _from_flags(flags: Mapping[str, object]) -> _Place:
-    found = {}
+def _from_flags(flags: Mapping[str, object], problems: list[_Problem]) -> _Place:
+    found: _Place = {}
     for name, value in flags.items():
         if name not in KNOBS:
             raise TypeError(f"there is no setting {name!r}")
         # A flag that may be repeated and is not there is an empty list.
         if value is None or value in ([], ()):
             continue
-        on, _, off = (KNOBS[name].flag or name).partition("/")
+        knob = KNOBS[name]
+        on, _, off = (knob.flag or name).partition("/")
         found[name] = _Found(value, f"flag {off if off and value is False else on}")
+        if knob.flag and knob.holds_secret(value):
+            problems.append(
+                _Problem(
+                    knob.variable,
+                    value=knob.show(value),
+                    source=found[name].source,
+                    expected="no secret in a flag, which everybody on this machine can read; "
+                    f"give it in the environment, as {knob.variable}",
+                )
+            )
     return found
 
 
@@ -200,6 +211,9 @@ def _from_variables(variables: Mapping[str, str], place: str, problems: list[_Pr
             found[knob.field] = _Found(plain, f"{place} {knob.variable}")
         elif path:
             source = f"{place} {knob.file_variable}"
+            if not knob.reads_file:
+                found[knob.field] = _Found(Path(path), source)
+                continue
             try:
                 found[knob.field] = _Found(_read_secret(Path(path)), source)
             except ValueError as expected:
@@ -265,6 +279,8 @@ _CONTEXT_KEYS = {
     "token": "nats_token",
     "creds": "nats_creds",
     "nkey": "nats_nkey",
+    "user_jwt": "nats_jwt",
+    "inbox_prefix": "nats_inbox_prefix",
     "cert": "nats_cert",
     "key": "nats_key",
     "ca": "nats_ca",
@@ -300,7 +316,7 @@ def _read_context(name: str, environ: Mapping[str, str]) -> dict[str, object]:
         raise ValueError(f"{expected} at {path}") from None
     try:
         context = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         # Not the library's reason: the exception carries the file, and that a password.
         raise ValueError(f"JSON in {path}") from None
     if not isinstance(context, dict):

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import PrivateAttr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from provider.servers import parse_servers
 from provider.settings.kinds import (  # noqa: TC001  pydantic reads the annotations
+    Credential,
     Duration,
     Files,
     Folders,
@@ -21,6 +21,7 @@ from provider.settings.kinds import (  # noqa: TC001  pydantic reads the annotat
     Keys,
     Level,
     Listen,
+    Mode,
     Number,
     Origins,
     ReadableFile,
@@ -61,7 +62,7 @@ GROUPS = {
 """The groups of knobs in the order of the documentation, and what each is about."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The value of every knob, checked. Made by `load`; built by hand it reads nothing.
 
     Attributes:
@@ -71,7 +72,7 @@ class Settings(BaseSettings):
             nearest name where one is near.
     """
 
-    model_config = SettingsConfigDict(
+    model_config = ConfigDict(
         frozen=True,
         extra="forbid",
         validate_by_name=True,
@@ -126,10 +127,17 @@ class Settings(BaseSettings):
     nats_token: Secret = knob(
         "NATS_TOKEN", "NATS", "Token, where the server asks for one.", flag=None
     )
-    nats_creds: ReadableFile = knob(
-        "NATS_CREDS", "NATS", "Credentials file (.creds) of a NATS user."
+    nats_creds: Credential = knob(
+        "NATS_CREDS", "NATS", "Credentials file (.creds) of a NATS user, or its text."
     )
-    nats_nkey: ReadableFile = knob("NATS_NKEY", "NATS", "File with the seed of an NKey.")
+    nats_nkey: Credential = knob(
+        "NATS_NKEY", "NATS", "File with the seed of an NKey, or the seed itself."
+    )
+    nats_jwt: Credential = knob(
+        "NATS_JWT",
+        "NATS",
+        "File with the JWT of a NATS user, or the JWT itself, where NATS_NKEY has the seed for it.",
+    )
     nats_cert: ReadableFile = knob("NATS_CERT", "NATS", "Client certificate for TLS, a PEM file.")
     nats_key: ReadableFile = knob(
         "NATS_KEY", "NATS", "Private key of the client certificate, a PEM file."
@@ -142,6 +150,21 @@ class Settings(BaseSettings):
         "NATS",
         "A context of the nats command, by name. It fills in whatever of this group is given "
         "nowhere else.",
+    )
+    nats_ping: Duration = knob(
+        "PROVIDER_NATS_PING",
+        "NATS",
+        "How often the NATS server is asked whether it is still there. One that leaves two such "
+        "questions open is taken for gone at the next, and the connection is made anew.",
+        gt=0,
+        default=5.0,
+    )
+    nats_inbox_prefix: Tokens = knob(
+        "NATS_INBOX_PREFIX",
+        "NATS",
+        "What the subjects begin with on which answers are received. Where it is another for each "
+        "user, permissions can keep users from the answers of others.",
+        default="_INBOX",
     )
     embedded_nats: Switch = knob(
         "PROVIDER_EMBEDDED_NATS",
@@ -437,10 +460,114 @@ class Settings(BaseSettings):
         "How long calls already accepted may take to finish when the provider stops.",
         default=30.0,
     )
+    workers: Number = knob(
+        "PROVIDER_WORKERS",
+        "Worker",
+        "How many workers run your code, each one call at a time. More than one use more cores, "
+        "and keep no order between calls.",
+        ge=1,
+        le=256,
+        default=1,
+    )
+    recycle_calls: Number = knob(
+        "PROVIDER_RECYCLE_CALLS",
+        "Worker",
+        "After about so many calls another worker takes the place of one, once it has loaded. "
+        "0 is never.",
+        ge=0,
+        default=0,
+    )
+    recycle_memory: Size = knob(
+        "PROVIDER_RECYCLE_MEMORY",
+        "Worker",
+        "The same, for one that takes so much memory. 0 is never.",
+        default=0,
+    )
+    crash_limit: Number = knob(
+        "PROVIDER_CRASH_LIMIT",
+        "Worker",
+        "How often in a row a worker may die before it has run a call. Then the provider ends "
+        "with exit code 1. 0 is for ever.",
+        ge=0,
+        default=10,
+    )
+    worker_memory: Size = knob(
+        "PROVIDER_WORKER_MEMORY",
+        "Worker",
+        "The most memory your code may have: of data in each process, and of all together where "
+        "the system has control groups for it. More is a MemoryError in your function. 0 is no "
+        "limit.",
+        ge=0,
+        default=0,
+    )
+    worker_cpu: Number = knob(
+        "PROVIDER_WORKER_CPU",
+        "Worker",
+        "The share of processor time your code may have, in percent of one processor; needs "
+        "control groups. 0 is no limit.",
+        ge=0,
+        default=0,
+    )
+    worker_cpu_time: Duration = knob(
+        "PROVIDER_WORKER_CPU_TIME",
+        "Worker",
+        "The processor time a worker may use in its life, in whole seconds, before it is killed "
+        "and replaced. 0 is no limit.",
+        default=0.0,
+    )
+    worker_files: Number = knob(
+        "PROVIDER_WORKER_FILES",
+        "Worker",
+        "The most files your code may have open at a time, about 16 of which the worker itself "
+        "needs. 0 is what the system allows.",
+        ge=0,
+        default=0,
+    )
+    worker_processes: Number = knob(
+        "PROVIDER_WORKER_PROCESSES",
+        "Worker",
+        "The most processes and threads your code may have, those of the worker included. "
+        "Without control groups all those of its user count. 0 is what the system allows.",
+        ge=0,
+        default=0,
+    )
+    worker_file_size: Size = knob(
+        "PROVIDER_WORKER_FILE_SIZE",
+        "Worker",
+        "The largest file your code may write. 0 is no limit.",
+        ge=0,
+        default=0,
+    )
+    worker_core: Switch = knob(
+        "PROVIDER_WORKER_CORE",
+        "Worker",
+        "Whether a worker that crashes may leave a core dump, in which arguments can be read.",
+        default=False,
+    )
+    worker_cgroup: Switch = knob(
+        "PROVIDER_WORKER_CGROUP",
+        "Worker",
+        "Give each worker a control group where the system lets us, so that all it started ends "
+        "with it.",
+        default=True,
+    )
+    worker_user: Text = knob(
+        "PROVIDER_WORKER_USER",
+        "Worker",
+        "Run your code as this user: a name, or numbers as in 1000:1000. Only root can. Unset, it "
+        "runs as the user of the provider.",
+    )
     tracebacks: Switch = knob(
         "PROVIDER_TRACEBACKS",
         "Worker",
         "Send tracebacks of your code to callers. They are in the log either way.",
+        default=False,
+    )
+    inspection: Switch = knob(
+        "PROVIDER_INSPECTION",
+        "Worker",
+        "Let debuggers, profilers and other programs of the same user, your code among them, look "
+        "into the memory and the environment of the provider. Its secrets are there.",
         default=False,
     )
 
@@ -450,6 +577,13 @@ class Settings(BaseSettings):
         "Load your code again when it is edited, and answer the operation `reload`. "
         "Off for production.",
         default=True,
+    )
+    reload_mode: Mode = knob(
+        "PROVIDER_RELOAD_MODE",
+        "Reload",
+        "How: `live` loads what changed in the process that runs, before the next call; `process` "
+        "loads all of it in a fresh one, which takes over when it is ready.",
+        default="live",
     )
     admin: Switch = knob(
         "PROVIDER_ADMIN",
@@ -475,18 +609,6 @@ class Settings(BaseSettings):
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
     _unknown: tuple[str, ...] = PrivateAttr(default=())
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003  pydantic-settings names the arguments
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is handed in: `load` has read and ranked the places, and can name them."""
-        return (init_settings,)
 
     @property
     def sources(self) -> Mapping[str, str]:

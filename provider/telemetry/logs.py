@@ -26,8 +26,13 @@ import threading
 from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any, TextIO, cast
 
-import structlog
-from structlog.stdlib import ProcessorFormatter
+from provider.telemetry.absent import absent
+
+# structlog can draw tracebacks with rich, which typer brings along and which takes as long to
+# import as all of structlog. Ours are drawn by us.
+with absent("rich"):
+    import structlog
+    from structlog.stdlib import ProcessorFormatter
 
 MAX_TEXT = 8192
 """Most characters of one text in a line."""

@@ -108,7 +108,18 @@ def _host(figures: Mapping[str, Any]) -> Iterator[Metric]:
     reloads.add_metric(["ok"], figures["reloads"])
     reloads.add_metric(["failed"], figures["reloads_failed"])
     yield reloads
-    yield CounterMetricFamily("provider_worker_restarts", "Workers replaced.", figures["restarts"])
+    restarts = CounterMetricFamily(
+        "provider_worker_restarts", "Workers replaced.", labels=["reason"]
+    )
+    for reason, count in figures["restarts"].items():
+        restarts.add_metric([reason], count)
+    yield restarts
+    yield CounterMetricFamily(
+        "provider_accepted_calls", "Calls accepted to be answered.", figures["accepted"]
+    )
+    yield CounterMetricFamily(
+        "provider_answered_calls", "Accepted calls that were answered.", figures["answered"]
+    )
     for name, says, value in (
         ("queue_depth", "Accepted calls that no worker has begun.", figures["waiting"]),
         ("inflight_calls", "Accepted calls not answered yet.", figures["open"]),
@@ -118,12 +129,43 @@ def _host(figures: Mapping[str, Any]) -> Iterator[Metric]:
             "Whether the newest text of the program does not load, and older code serves.",
             int(figures["reload_failed"]),
         ),
-        ("worker_memory_bytes", "Resident memory of the worker.", figures["worker_bytes"]),
+        ("worker_memory_bytes", "Resident memory of all workers.", figures["worker_bytes"]),
     ):
         if value is not None:
             yield GaugeMetricFamily(f"provider_{name}", says, value)
     if figures["cache"] is not None:
         yield from _cache(figures["cache"])
+    if figures.get("nats") is not None:
+        yield from _nats(figures["nats"])
+
+
+def _nats(nats: Mapping[str, Any]) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "provider_nats_connected", "Whether NATS is connected.", int(nats["connected"])
+    )
+    for name, says, value in (
+        ("disconnects", "Times the connection to NATS was lost.", nats["lost"]),
+        ("failed_tries", "Tries to connect to NATS that failed.", nats["tries"]),
+        (
+            "sent_again_bytes",
+            "Sent to NATS a second time, since a lost connection may have taken it along.",
+            nats["sent_again"],
+        ),
+        (
+            "given_up_bytes",
+            "Not sent to NATS again, since it may be why connections break.",
+            nats["given_up"],
+        ),
+    ):
+        yield CounterMetricFamily(f"provider_nats_{name}", says, value)
+    missed = CounterMetricFamily(
+        "provider_nats_missed_messages",
+        "Messages of a subscription that came faster than they were handled, and were dropped.",
+        labels=["subject"],
+    )
+    for subject, count in nats["missed"].items():
+        missed.add_metric([subject], count)
+    yield missed
 
 
 def _cache(cache: Mapping[str, int]) -> Iterator[Metric]:

@@ -118,6 +118,9 @@ class StreamReader:
     def read(self, data: bytes) -> list[Any]:
         """The chunk in a message, as a list of one; an empty list where there is none.
 
+        A chunk that came before is none: a provider sends again what a broken connection may have
+        taken along.
+
         Raises:
             CallError: the error that ended the stream.
             BadResult: the bytes are no part of a stream, or a part of it is missing.
@@ -132,7 +135,10 @@ class StreamReader:
                 self.ended = True
                 raise CallError.from_map(answer["error"])
             if "chunk" in answer:
-                self._check(answer.get("seq"))
+                number = answer.get("seq")
+                if type(number) is int and 0 <= number < self.count:
+                    return []
+                self._check(number)
                 self.count += 1
                 return [answer["chunk"]]
             if "end" in answer:

@@ -246,6 +246,17 @@ class Values:
             raise BadRequest("deeper than this interpreter can follow") from None
         return value
 
+    def decode_result(self, data: bytes) -> Any:
+        """The value of one CBOR item that a worker wrote, as `decode` has it.
+
+        Raises:
+            BadResult: it is none; of which the worker is to blame, and not whoever called.
+        """
+        try:
+            return self.decode(data)
+        except BadRequest as error:
+            raise BadResult(f"the result cannot be read: {error.message}") from None
+
     def encode(self, value: Any) -> bytes:
         """One CBOR item for a result.
 

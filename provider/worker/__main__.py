@@ -6,7 +6,7 @@ the path; the package `provider` is then made importable from the host's install
 site-packages. Everything up to `start` also runs on interpreters too old for us, so that they can
 be told apart from broken ones.
 
-    python -I .../provider/worker/__main__.py LINK_FD PROGRESS_FD
+    python -I .../provider/worker/__main__.py PACKAGE LINK_FD PROGRESS_FD HOST_PID [LIMIT ...]
 """
 
 import sys
@@ -19,7 +19,8 @@ def start(package: str, arguments: "list[str]") -> int:
 
     Args:
         package: folder of the host's `provider` package.
-        arguments: descriptor numbers of the link and of the shared memory.
+        arguments: descriptor numbers of the link and of the shared memory, the host's process
+            id, and limits as `resources.limit` has them.
 
     Returns:
         The exit code of the process.
@@ -40,6 +41,15 @@ def start(package: str, arguments: "list[str]") -> int:
     module = importlib.util.module_from_spec(spec)
     sys.modules["provider"] = module
     spec.loader.exec_module(module)
+    from provider.worker.parent import die_with
+    from provider.worker.resources import limit
+
+    if not die_with(int(arguments[2])):
+        return 1
+    refused = limit(arguments[3:])
+    if refused:
+        print(refused, file=sys.stderr)
+        return 3
     missing = _missing()
     if missing:
         print(

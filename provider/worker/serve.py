@@ -13,7 +13,6 @@ The attendant also ends the process when the host is gone, even while user code 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import signal
@@ -83,7 +82,6 @@ def serve(link_descriptor: int, progress_descriptor: int) -> int:
     # Ctrl-C reaches the host, which ends the worker in order.
     signal.signal(signal.SIGINT, lambda *_: None)
     os.register_at_fork(after_in_child=link.close)  # it belongs to the parent
-    _die_with_host()
     keep_memory()
     answers = Answers(link, progress)
     serving = _Serving(link, progress, answers)
@@ -423,15 +421,3 @@ class _Serving:
 
         self._reported = self._program.tracked_count
         self._answers.send(frame(kind, number, cbor2.dumps(loaded.as_map())))
-
-
-def _die_with_host() -> None:
-    """Ask the kernel to kill us when the host dies, which works even while the GIL is held."""
-    if not sys.platform.startswith("linux"):
-        return
-    pr_set_pdeathsig = 1
-    # Some interpreters are built without ctypes; the attendant ends those.
-    with contextlib.suppress(ImportError, OSError, AttributeError):
-        import ctypes
-
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGKILL), 0, 0, 0)

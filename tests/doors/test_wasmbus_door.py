@@ -179,7 +179,20 @@ async def test_none_is_an_empty_message(host):
     assert "error" not in answer
 
 
-async def test_an_exception_is_told_with_its_traceback(host):
+async def test_an_exception_is_told_by_class_and_text(host):
+    text = await host.refusal("py.fail", b"\x7f" + cbor2.dumps("oh no"))
+    assert text == "Exception raised ValueError: oh no\n"
+
+
+async def test_an_exception_is_told_with_its_traceback(start_provider, client_of):
+    provider = start_provider(
+        PROGRAM,
+        PROVIDER_CLUSTER_ISSUERS=CLUSTER.public,
+        PROVIDER_KEY=PROVIDER.public,
+        PROVIDER_TRACEBACKS="on",
+    )
+    host = Host(await client_of(provider.url), provider.address["lattice"])
+    await host.link()
     text = await host.refusal("py.fail", b"\x7f" + cbor2.dumps("oh no"))
     first, rest = text.split("\n", 1)
     assert first == "Exception raised ValueError: oh no"
@@ -753,11 +766,6 @@ async def test_strict_the_link_has_to_be_for_the_target(strict_host, changed):
     entity = {"public_key": PROVIDER.public, "link_name": "default", "contract_id": CONTRACT}
     target = WasmCloudEntity(**{**entity, **changed})
     assert "PROVIDER_STRICT" in await strict_host.refusal(target=target)
-
-
-async def test_strict_no_tracebacks_are_sent(strict_host):
-    text = await strict_host.refusal("py.fail", b"\x7f" + cbor2.dumps("oh no"))
-    assert text.rstrip("\n") == "Exception raised ValueError: oh no"
 
 
 async def test_strict_calls_nobody_signed_are_refused(strict_host, strict):

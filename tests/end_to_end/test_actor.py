@@ -118,7 +118,7 @@ async def test_messages_longer_than_the_guests_memory_make_it_grow(run):
 async def test_the_actors_caller_reads_what_the_handler_raised(run):
     actor = await run()
     text = await actor.refused(-1)
-    assert text.startswith("Exception raised ValueError: no factorial of -1\nTraceback (most")
+    assert text == "Exception raised ValueError: no factorial of -1\n"
     assert await actor.call(3) == 6
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import contextlib
 import os
+import select
 import signal
+import time
+from pathlib import Path
 
 import pytest
 
 from provider.errors import Unavailable
+from tests.conftest import PATIENCE, alive
+from tests.host.groups import GROUPS, needs_groups
 
 STARTING = """
     import os
@@ -92,13 +99,127 @@ def test_a_second_ctrl_c_ends_calls_and_threads_that_do_not_end(start_provider, 
     assert left(pids) == []
 
 
-def test_a_provider_that_is_killed_takes_worker_and_server_along(start_provider, left):
+def test_a_provider_that_is_killed_takes_all_along(start_provider, left):
     provider, pids = start(start_provider)
     provider.signal(signal.SIGKILL)
     assert provider.wait() == -signal.SIGKILL
-    assert left({name: pids[name] for name in ("worker", "server")}) == []
-    for name in set(pids) - {"worker", "server"}:
-        os.kill(pids[name], signal.SIGKILL)
+    assert left(pids) == []
+
+
+BUSY = """
+    import ctypes
+    import os
+    import subprocess
+
+    def handle(command, arg):
+        shell = subprocess.Popen("sleep 1000 & echo $!; wait", shell=True, stdout=-1)
+        started = [shell.pid, int(shell.stdout.readline())]
+        if arg:
+            started.append(subprocess.Popen(["sleep", "1000"], start_new_session=True).pid)
+        print("busy", *started)
+        ctypes.PyDLL(None).sleep(1000)  # with the lock of the interpreter: nothing else runs
+"""
+
+
+@pytest.mark.parametrize("sessions", [pytest.param(True, marks=needs_groups), pytest.param(False)])
+def test_nothing_outlives_a_killed_provider_by_a_second(start_provider, sessions):
+    # Where there are control groups, not even what has made a session of its own.
+    provider = start_provider(BUSY, PROVIDER_WORKER_CGROUP="on" if sessions else "off")
+    worker = provider.worker_pid
+
+    async def work():
+        async with provider.connect() as python:
+            call = asyncio.create_task(python.call("busy", sessions))
+            said = await asyncio.to_thread(provider.wait_for, "printed")
+            started = set(map(int, said["text"].split()[1:]))
+            family = descendants(provider.pid)
+            assert family >= started | {worker}
+            assert len(started) == 2 + sessions
+            ends = [os.pidfd_open(pid) for pid in family]
+            provider.signal(signal.SIGKILL)
+            since = time.monotonic()
+            for end in ends:
+                await asyncio.to_thread(select.select, [end], [], [], PATIENCE)
+                os.close(end)
+            took = time.monotonic() - since
+            call.cancel()
+            return family, took
+
+    family, took = asyncio.run(work())
+    assert not any(map(alive, family))
+    assert took < 1.0
+    assert provider.wait() == -signal.SIGKILL
+
+
+def descendants(pid: int) -> set[int]:
+    """The processes below one."""
+    found = set(children(pid))
+    for child in list(found):
+        with contextlib.suppress(OSError):
+            found |= descendants(child)
+    return found
+
+
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def footprint(provider) -> dict[str, object]:
+    """What the host has, and what it has made."""
+    folder = Path(f"/proc/{provider.pid}")
+    groups = [] if GROUPS is None else GROUPS.folder.glob(f"provider-worker-{provider.pid}-*")
+    return {
+        "descriptors": len(list((folder / "fd").iterdir())),
+        "threads": len(list((folder / "task").iterdir())),
+        "children": len(children(provider.pid)),
+        "groups": len(list(groups)),
+        "files": sorted(path.name for path in Path(provider.environment["TMPDIR"]).iterdir()),
+    }
+
+
+def resident(provider) -> int:
+    lines = Path(f"/proc/{provider.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def test_200_restarts_leave_no_more_than_the_first_few(start_provider, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    provider = start_provider(
+        "import os\n\ndef handle(command, arg):\n    return os.getpid()\n",
+        TMPDIR=str(tmp_path / "temporary"),
+        PROVIDER_WORKERS="2",  # one starts while the other is killed
+    )
+
+    async def restart(python, times):
+        """Let so many workers more do something, and kill them."""
+        wanted = len(killed) + times
+        while len(killed) < wanted:
+            ran = collections.Counter(
+                await asyncio.gather(*(python.call("pid") for _ in range(10)))
+            )
+            assert not ran.keys() & killed
+            for worker in [worker for worker, calls in ran.items() if calls > 1]:
+                os.kill(worker, signal.SIGKILL)
+                killed.add(worker)
+        await asyncio.to_thread(provider.wait_for, "worker_ready", len(killed) + 2)
+        return footprint(provider), resident(provider)
+
+    async def work():
+        async with provider.connect() as python:
+            before, memory = await restart(python, 20)  # until every thread has been needed once
+            after, memory_after = await restart(python, 180)
+            return before, after, memory_after - memory
+
+    killed: set[int] = set()
+    before, after, grown = asyncio.run(work())
+    # A pool of threads may still be growing, up to what the default of Python is.
+    assert after.pop("threads") <= before.pop("threads") + (os.cpu_count() or 1) + 4
+    assert after == before
+    assert len(killed) >= 200
+    assert grown < 6 << 20  # 33 kilobytes of each, where there is no more than noise
+    assert provider.stop() == 0
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 @pytest.mark.parametrize("where", ["while loading", "while looking for a server"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ import pytest
 from provider.host.admission import Admission
 from provider.host.call import Call
 from provider.host.contract import resolve
-from provider.host.fleet import Fleet
+from provider.host.fleet import Fleet, FleetOptions
 from provider.host.path import CallPath
 from provider.host.watch import Watch
 from provider.wire.frames import Encoding
@@ -96,6 +97,7 @@ class House:
         self.folder = folder
         self.events = events
         self.asked: list[Asked] = []
+        self.hopeless: list[str] = []
         self.file = folder / "dispatch.py"
         self.path: CallPath
         self.fleet: Fleet
@@ -120,6 +122,7 @@ class House:
         max_call_timeout=0.0,
         queue_calls=1000,
         queue_bytes=1 << 24,
+        fleet=None,
         reload_allowed=True,
         setup=None,
         **contract,
@@ -132,8 +135,10 @@ class House:
             self._watch = Watch(self._files_changed)
         self.fleet = Fleet(
             self.setup,
-            start_timeout=start_timeout,
-            watching=watching,
+            dataclasses.replace(
+                fleet or FleetOptions(), start_timeout=start_timeout, watching=watching
+            ),
+            on_hopeless=self.hopeless.append,
             on_files=self._watch.files if self._watch else lambda _files: None,
         )
         self.admission = Admission(queue_calls, queue_bytes)
@@ -180,6 +185,10 @@ class House:
         os.set_blocking(self._gate, False)
         with contextlib.suppress(BlockingIOError):
             os.read(self._gate, 100)
+
+    @property
+    def slot(self):
+        return self.fleet.slots[0]
 
     @property
     def worker(self):

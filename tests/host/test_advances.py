@@ -64,7 +64,7 @@ async def test_the_newest_word_of_a_running_call_stands_in_the_status(house, eve
             "done": 1,
             "note": "reading",
         }
-        (word,) = house.fleet.advances.of(house.fleet.link.calls)
+        (word,) = house.fleet.link.advances.of(house.fleet.link.calls)
         assert word.pop("seconds") >= 0
         assert word == {
             "operation": "work",
@@ -75,7 +75,7 @@ async def test_the_newest_word_of_a_running_call_stands_in_the_status(house, eve
         }
         os.write(gate, b"x")
         assert await asked == 10
-        assert house.fleet.advances.of(house.fleet.link.calls) == []
+        assert house.fleet.link.advances.of(house.fleet.link.calls) == []
     finally:
         os.close(gate)
 
@@ -158,7 +158,7 @@ async def test_a_worker_that_talks_without_end_about_calls_that_are_not_there_is
     talk = f"[frame(FrameType.PROGRESS, number, {word}) for number in range(2, 20_002)]"
     await serve_with(house, fake_python, f"{talk}; frame(FrameType.RESULT, 1, 7)")
     assert await house.submit("how_far", 5) == 7
-    assert vars(house.fleet.advances)["_newest"] == {}
+    assert vars(house.fleet.link.advances)["_newest"] == {}
 
 
 async def serve_with(house, fake_python, says):

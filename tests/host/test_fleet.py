@@ -11,8 +11,8 @@ import time
 import pytest
 
 from provider.errors import HandlerError, Unavailable, WorkerLost
-from provider.host import fleet as fleet_module
-from provider.host.fleet import AHEAD_BYTES, AHEAD_CALLS, FIRST_PAUSE
+from provider.host.burst import Burst
+from provider.host.slot import AHEAD_BYTES, AHEAD_CALLS, FIRST_PAUSE, LONGEST_PAUSE, Slot
 from tests.conftest import PATIENCE
 
 OLD = "def handle(command, arg): return 'old'"
@@ -188,11 +188,11 @@ async def test_a_save_the_watcher_saw_first_is_not_asked_for_again_by_a_call(hou
     running = await house.at_the_gate("a")
     house.save(versioned("new"))
     async with asyncio.timeout(PATIENCE):
-        while not house.fleet._reloads_asked:
+        while not house.fleet._under_way:
             await asyncio.sleep(0.01)
     after = house.submit("who")
     await house.turn()
-    assert len(house.fleet._reloads_asked) == 1
+    assert len(house.fleet._under_way) == 1
     house.open_gate()
     await running
     assert await after == "new"
@@ -322,11 +322,10 @@ async def test_an_emptied_file_is_looked_at_once_and_again_when_it_is_filled(hou
 
 async def test_a_reload_that_hangs_is_ended_and_calls_go_on(house):
     await house.start(versioned("old"))
-    house.fleet._start_timeout = 0.5
+    house.slot.reloads._longest = 0.5
     house.save("import time\ntime.sleep(3600)")
     waiting = [house.submit("who") for _ in range(3)]
     await house.events.until("reload_hangs")
-    house.fleet._start_timeout = PATIENCE
     house.save(versioned("new"))
     assert await asyncio.gather(*waiting) == ["new"] * 3
     told = await house.events.until("worker_lost")
@@ -336,7 +335,7 @@ async def test_a_reload_that_hangs_is_ended_and_calls_go_on(house):
 
 async def test_the_clock_of_a_reload_stands_still_for_the_calls_ahead_of_it(house):
     await house.start(versioned("old"))
-    house.fleet._start_timeout = 1.0  # of which the reload itself needs a hundredth
+    house.slot.reloads._longest = 1.0  # of which the reload itself needs a hundredth
     running = await house.at_the_gate("a")
     house.save(versioned("new"))
     after = house.submit("who")
@@ -409,7 +408,7 @@ async def test_a_broken_replacement_is_told_at_once_and_a_good_save_ends_it(hous
     assert not house.fleet.ready
     assert house.fleet.link is None
     assert len(house.events.of("nothing_loaded")) == 1
-    house.fleet._pause = 60.0  # only the save can wake it
+    house.slot._pause = 60.0  # only the save can wake it
     house.save(versioned("new"))
     await house.events.until("worker_ready", 2)
     assert house.fleet.broken is None
@@ -428,10 +427,10 @@ async def test_a_broken_replacement_is_tried_again_by_itself(house):
 
 async def test_a_broken_replacement_is_tried_again_on_demand(house):
     await house.start(versioned("old"))
-    house.fleet._pause = 60.0
-    house.fleet._retry.set()
+    house.slot._pause = 60.0
+    house.slot._retry.set()
     house.save("1 / 0")
-    house.fleet._pause = FIRST_PAUSE
+    house.slot._pause = FIRST_PAUSE
     house.kill_worker()
     await house.events.until("nothing_loaded")
     house.save("2 / 0 # still broken")
@@ -458,7 +457,7 @@ async def test_a_new_reason_is_told_and_an_old_one_is_not(house):
 async def test_a_replacement_that_cannot_even_be_started_is_tried_again(house, tmp_path):
     await house.start(OLD)
     python = tmp_path / "python"
-    house.fleet._setup = dataclasses.replace(house.setup, python=str(python))
+    house.slot.setup = dataclasses.replace(house.setup, python=str(python))
     house.kill_worker()
     told = await house.events.until("nothing_loaded")
     assert told["reason"].startswith(f"cannot start {python}: ")
@@ -471,7 +470,7 @@ async def test_a_replacement_that_cannot_even_be_started_is_tried_again(house, t
 
 async def test_a_worker_that_claims_nonsense_when_ready_is_not_served_with(house, fake_python):
     await house.start(OLD)
-    kept = house.fleet._setup
+    kept = house.slot.setup
     python = fake_python(
         """
         frame(FrameType.HELLO, 0, {'version': VERSION})
@@ -479,12 +478,12 @@ async def test_a_worker_that_claims_nonsense_when_ready_is_not_served_with(house
         time.sleep(3600)
         """
     )
-    house.fleet._setup = dataclasses.replace(kept, python=python)
+    house.slot.setup = dataclasses.replace(kept, python=python)
     house.kill_worker()
     told = await house.events.until("nothing_loaded")
     assert "TypeError" in told["reason"]
     assert house.fleet.restarts == 1
-    house.fleet._setup = kept
+    house.slot.setup = kept
     house.fleet.try_again()
     await house.events.until("worker_ready", 2)
     assert await house.call("who") == "old"
@@ -500,26 +499,26 @@ async def test_workers_that_finish_nothing_are_replaced_with_growing_pauses(hous
     pauses = [after - before for before, after in itertools.pairwise(times)]
     for count, pause in enumerate(pauses):
         assert pause >= FIRST_PAUSE * 2**count
-    assert house.fleet._pause == FIRST_PAUSE * 2**3
+    assert house.slot._pause == FIRST_PAUSE * 2**3
 
 
 async def test_a_worker_that_finished_a_call_is_replaced_at_once(house):
     await house.start()
     await crash(house)
     await house.events.until("worker_ready", 2)
-    assert house.fleet._pause > FIRST_PAUSE
+    assert house.slot._pause > FIRST_PAUSE
     assert await house.call("echo", 1) == 1
     await crash(house)
-    assert house.fleet._pause == FIRST_PAUSE
+    assert house.slot._pause == FIRST_PAUSE
     assert await house.call("echo", 2) == 2
 
 
 def test_pauses_have_an_end():
-    fleet = fleet_module.Fleet(None, start_timeout=1, watching=False)
-    pauses = [fleet._longer_pause() for _ in range(20)]
+    slot = Slot(None, 1.0, Burst(), None)
+    pauses = [slot._longer_pause() for _ in range(20)]
     assert pauses[0] == FIRST_PAUSE
-    assert all(b in (2 * a, fleet_module.LONGEST_PAUSE) for a, b in itertools.pairwise(pauses))
-    assert pauses[-1] == fleet_module.LONGEST_PAUSE
+    assert all(b in (2 * a, LONGEST_PAUSE) for a, b in itertools.pairwise(pauses))
+    assert pauses[-1] == LONGEST_PAUSE
 
 
 async def test_stopping_ends_a_start_that_is_on_its_way(house, processes):

@@ -16,7 +16,7 @@ from provider.wire.frames import Encoding
 async def test_what_waits_in_the_host_is_not_run(house):
     await house.start()
     running = await house.at_the_gate("a")
-    house.fleet._link.calls.update({-number: running.call for number in range(1, 300)})
+    house.fleet.link.calls.update({-number: running.call for number in range(1, 300)})
     waiting = [house.submit("echo", number) for number in range(MOST_GIVEN_UP)]
     await house.turn()
     for asked in waiting:
@@ -26,7 +26,7 @@ async def test_what_waits_in_the_host_is_not_run(house):
     assert not house.fleet._waiting
     assert (house.admission.open, house.admission.errors) == (1, {"cancelled": MOST_GIVEN_UP})
     for number in range(1, 300):
-        del house.fleet._link.calls[-number]
+        del house.fleet.link.calls[-number]
     house.open_gate()
     assert await running == "a"
     assert await house.call("echo", "next") == "next"
@@ -48,7 +48,7 @@ async def test_what_a_worker_has_is_answered_by_it(house):
 async def test_a_client_over_http_who_leaves_gives_up(house):
     await house.start()
     running = await house.at_the_gate("a")
-    house.fleet._link.calls.update({-number: running.call for number in range(1, 300)})
+    house.fleet.link.calls.update({-number: running.call for number in range(1, 300)})
     backend = InHost(house.path, house.fleet, dict)
     backend.started = True
     asked = asyncio.ensure_future(backend.call(HttpCall("echo", b"1", Encoding.JSON)))
@@ -58,7 +58,7 @@ async def test_a_client_over_http_who_leaves_gives_up(house):
         await asked
     assert house.admission.errors == {"cancelled": 1}
     for number in range(1, 300):
-        del house.fleet._link.calls[-number]
+        del house.fleet.link.calls[-number]
     house.open_gate()
     assert await running == "a"
     assert house.ran == ["gate a"]

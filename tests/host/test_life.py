@@ -10,18 +10,23 @@ from provider.host.life import TABLE, TAKES_CALLS, Event, LifeError, State, afte
 
 ALLOWED = {
     (State.STARTING, Event.LOADED): State.READY,
-    (State.STARTING, Event.TOLD_TO_LEAVE): State.STOPPING,
+    (State.STARTING, Event.TOLD_TO_LEAVE): State.DRAINING,
     (State.STARTING, Event.GONE): State.DEAD,
     (State.READY, Event.RELOAD_ASKED): State.RELOADING,
-    (State.READY, Event.TOLD_TO_LEAVE): State.STOPPING,
+    (State.READY, Event.TOLD_TO_LEAVE): State.DRAINING,
     (State.READY, Event.GONE): State.DEAD,
+    (State.READY, Event.GIVEN_CALLS): State.BUSY,
+    (State.BUSY, Event.ALL_ANSWERED): State.READY,
+    (State.BUSY, Event.RELOAD_ASKED): State.RELOADING,
+    (State.BUSY, Event.TOLD_TO_LEAVE): State.DRAINING,
+    (State.BUSY, Event.GONE): State.DEAD,
     (State.RELOADING, Event.RELOAD_ASKED): State.RELOADING,
     (State.RELOADING, Event.RELOAD_ENDED): State.READY,
-    (State.RELOADING, Event.TOLD_TO_LEAVE): State.STOPPING,
+    (State.RELOADING, Event.TOLD_TO_LEAVE): State.DRAINING,
     (State.RELOADING, Event.GONE): State.DEAD,
-    (State.STOPPING, Event.RELOAD_ENDED): State.STOPPING,
-    (State.STOPPING, Event.TOLD_TO_LEAVE): State.STOPPING,
-    (State.STOPPING, Event.GONE): State.DEAD,
+    (State.DRAINING, Event.RELOAD_ENDED): State.DRAINING,
+    (State.DRAINING, Event.TOLD_TO_LEAVE): State.DRAINING,
+    (State.DRAINING, Event.GONE): State.DEAD,
 }
 
 
@@ -45,7 +50,7 @@ def test_every_state_can_be_reached_and_ends_in_death():
 
 
 def test_calls_go_only_to_workers_that_have_loaded_and_stay():
-    assert {State.READY, State.RELOADING} == TAKES_CALLS
+    assert {State.READY, State.BUSY, State.RELOADING} == TAKES_CALLS
 
 
 def test_the_picture_shows_every_transition_once():

@@ -66,7 +66,7 @@ async def test_callers_mistakes_are_no_errors_of_ours(house):
 async def test_what_expires_in_the_queue_is_answered_in_time_and_never_runs(house):
     await house.start()
     running = await house.at_the_gate("a")
-    house.fleet._link.calls.update({-number: running.call for number in range(1, 300)})
+    house.fleet.link.calls.update({-number: running.call for number in range(1, 300)})
     began = time.monotonic()
     late = house.submit("echo", "late", timeout=SOON)
     with pytest.raises(CallTimeout, match=r"was still waiting after \d+\.\d{3} s; it was not run"):
@@ -74,7 +74,7 @@ async def test_what_expires_in_the_queue_is_answered_in_time_and_never_runs(hous
     assert time.monotonic() - began >= SOON
     assert not house.fleet._waiting
     for number in range(1, 300):
-        del house.fleet._link.calls[-number]
+        del house.fleet.link.calls[-number]
     house.open_gate()
     await running
     assert await house.call("echo", 1) == 1
@@ -123,7 +123,7 @@ async def test_one_handler_after_the_other_may_hang_and_no_pause_grows(house):
         with pytest.raises(CallTimeout):
             await call
     assert await house.call("echo", 1) == 1
-    assert house.fleet._pause == pytest.approx(0.1)
+    assert house.slot._pause == pytest.approx(0.1)
 
 
 async def spared(house, come_late) -> bool:

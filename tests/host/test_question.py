@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from provider.host.question import Question
 from tests.conftest import PATIENCE
+
+if TYPE_CHECKING:
+    from provider.host.life import Cause
 
 
 class Link:
@@ -13,7 +17,9 @@ class Link:
 
     def __init__(self) -> None:
         self.running = 0
+        self.questions: set[int] = set()
         self.given_up = ""
+        self.cause: Cause | None = None
         self.looks = 0
         self.news = asyncio.Event()
 
@@ -22,8 +28,8 @@ class Link:
         self.news.set()
         return self.running
 
-    def give_up(self, why: str) -> None:
-        self.given_up = why
+    def give_up(self, why: str, cause: Cause) -> None:
+        self.given_up, self.cause = why, cause
         self.news.set()
 
     async def until(self, so) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from provider.errors import CallTimeout, Cancelled, HandlerError, WorkerLost
 from provider.host.call import StreamedCall
-from provider.host.fleet import AHEAD_CALLS
+from provider.host.slot import AHEAD_CALLS
 from provider.host.streams import MOST_GONE
 from provider.wire.frames import Encoding
 from provider.wire.window import CHUNKS

@@ -74,6 +74,11 @@ def test_a_result_is_the_answer():
         {"outputs": [{}], "parameters": {}},
         {"outputs": [OUTPUT], "parameters": 5},
         *(
+            {"outputs": [OUTPUT], "parameters": wrong}
+            for wrong in ({"a": None}, {"a": b"1"}, {"a": [1]}, {"a": 2**64}, {"a": -(2**63) - 1},
+                          {5: 5})
+        ),
+        *(
             {"outputs": [{**OUTPUT, **wrong}], "parameters": {}}
             for wrong in ({"name": 5}, {"datatype": None}, {"shape": [-1]}, {"shape": ["3"]},
                           {"shape": 3}, {"shape": [2**63]}, {"data": "text"}, {"data": None})

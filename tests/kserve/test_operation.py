@@ -394,6 +394,26 @@ def test_a_result_is_told_of(hint, outputs):
     assert told(f) == ((), outputs)
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        *(None, 5, "object", [], {}),
+        {"$ref": "#/$defs/a", "$defs": 5},
+        {"$ref": "#/$defs/a", "$defs": {"a": 5}},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
+        {"type": ["object"], "properties": {}},
+        {"type": "object", "properties": {"x": 5}, "required": [10**5000, {}, "x"]},
+        {"type": "array", "items": 5},
+        {"anyOf": [5]},
+    ],
+)
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_worker_may_tell_anything_of_its_types(schema, streams):
+    told = {"name": "f", "signature": "(x)", "streams": streams}
+    for said in (schema, {"argument": schema, "result": schema}, {"result": {"items": schema}}):
+        assert Operation(told, said).metadata().name == "f"
+
+
 def test_a_stream_is_told_of_by_its_items():
     def f(n: int) -> typing.Iterator[str]:
         yield str(n)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from provider.errors import StartError
-from provider.servers import mask_url
+from provider.servers import MASK, mask_url
 from provider.settings import load, rows
 from tests.settings.conftest import wrong
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SECRET = "hunter2-correct-horse"
 
@@ -74,7 +79,12 @@ def test_a_password_in_a_url_is_never_shown(password: str) -> None:
             "64M",
             "a size such as 64KiB, 1MiB or 10MB (a bare number is bytes)",
         ),
-        ("NATS_CREDS", "/nowhere-at-all", "the path of a file that can be read"),
+        (
+            "NATS_CREDS",
+            "/nowhere",
+            "the path of a file that can be read, or what would stand in it",
+        ),
+        ("NATS_CERT", "/nowhere-at-all", "the path of a file that can be read"),
         ("NATS_CA", "/", "the path of a file that can be read"),
         ("PROVIDER_NAME", "a.b", "a name of the letters A-Z and a-z, digits, _ and -"),
         ("PROVIDER_NAME", "name\n", "a name of the letters A-Z and a-z, digits, _ and -"),
@@ -172,3 +182,66 @@ def test_origins_are_separated_by_commas() -> None:
 @pytest.mark.parametrize("text", ["a.org", "https://a.org/", "https://a org"])
 def test_no_origins(text: str) -> None:
     assert "origins of web pages" in wrong({"PROVIDER_HTTP_ORIGINS": text})
+
+
+SEED = "SU" + "A7" * 28
+CREDS = f"-----BEGIN NATS USER JWT-----\neyJ0.eyJ1.c2ln\n-----BEGIN USER NKEY SEED-----\n{SEED}\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("NATS_NKEY", SEED),
+        ("NATS_NKEY", f" {SEED}\n"),
+        ("NATS_CREDS", CREDS),
+        ("NATS_JWT", "eyJ0eXAi.eyJqdGki.c2ln_-A"),
+    ],
+)
+def test_a_credential_may_be_given_itself(variable: str, text: str) -> None:
+    settings = load(environ={variable: text})
+    value = getattr(settings, variable.lower())
+    assert value.get_secret_value() == text.strip()
+    (row,) = (row for row in rows(settings) if row.variable == variable)
+    assert row.value == MASK
+    assert text.strip() not in repr(settings)
+
+
+def test_the_file_of_a_credential_is_read_when_it_is_needed(tmp_path: Path) -> None:
+    file = tmp_path / "me.creds"
+    file.write_text(CREDS)
+    for environ in ({"NATS_CREDS": str(file)}, {"NATS_CREDS_FILE": str(file)}):
+        settings = load(environ=environ)
+        assert settings.nats_creds == file
+        assert str(file) in repr(settings)
+    home = load(environ={"HOME": str(tmp_path), "NATS_CREDS_FILE": "~/me.creds"})
+    assert home.nats_creds == file
+    assert "only one of NATS_CREDS and NATS_CREDS_FILE" in wrong(
+        {"NATS_CREDS": CREDS, "NATS_CREDS_FILE": str(file)}
+    )
+
+
+@pytest.mark.parametrize(
+    "mistyped", [SEED[:-1], SEED + "A", SEED.lower(), "hunter2-correct-horse", CREDS[1:], "eyJ0.e"]
+)
+def test_a_credential_that_is_mistyped_is_not_shown(mistyped: str) -> None:
+    text = wrong({"NATS_NKEY": mistyped})
+    assert f"  value     {MASK}\n" in text
+    assert mistyped not in text
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("nats_url", "nats://me:pass@host"),
+        ("nats_url", "h1,token@h2"),
+        ("nats_nkey", SEED),
+        ("nats_creds", CREDS),
+        ("nats_jwt", "eyJ0eXAi.eyJqdGki.c2ln_-A"),
+    ],
+)
+def test_a_secret_in_a_flag_is_refused(field: str, value: str) -> None:
+    with pytest.raises(StartError, match="no secret in a flag") as raised:
+        load({field: value}, environ={})
+    assert f"give it in the environment, as {field.upper()}" in str(raised.value)
+    for secret in ("pass", "token", SEED, "c2ln"):
+        assert secret not in str(raised.value)

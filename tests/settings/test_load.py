@@ -223,7 +223,9 @@ def test_a_context_fills_in_what_is_given_nowhere_else(tmp_path: Path) -> None:
             "user": "context-user",
             "password": SECRET,
             "token": "",
-            "inbox_prefix": 3,
+            "jetstream_domain": 3,
+            "inbox_prefix": "_INBOX.me",
+            "user_jwt": "eyJ0eXAi.eyJqdGki.c2ln",
             **files,
             "creds": "~/creds.pem",
         },
@@ -238,6 +240,8 @@ def test_a_context_fills_in_what_is_given_nowhere_else(tmp_path: Path) -> None:
     assert settings.nats_token is None
     assert settings.nats_creds == tmp_path / "creds.pem"
     assert settings.nats_nkey == Path(files["nkey"])
+    assert settings.nats_inbox_prefix == "_INBOX.me"
+    assert settings.nats_jwt is not None
     assert settings.nats_cert == Path(files["cert"])
     assert settings.nats_key == Path(files["key"])
     assert settings.nats_ca == Path(files["ca"])
@@ -260,6 +264,7 @@ def test_a_context_may_be_chosen_by_flag_and_by_env_file(tmp_path: Path) -> None
     [
         (f'{{"password": "{SECRET}"', "JSON in "),
         (f'["{SECRET}"]', "a JSON object in "),
+        ("[" * 100_000, "JSON in "),
         ({"token": [SECRET]}, "text as 'token' in "),
         (None, "a file that can be read (No such file or directory) at "),
     ],

@@ -49,6 +49,7 @@ def test_every_field_can_be_given_by_its_variable(tmp_path: Path) -> None:
         "secret": "s",
         "URLs": "nats://h:1",
         "file": str(file),
+        "file or its text": str(file),
         "files": f"{file}:{file}",
         "on or off": "on",
         "public keys": "C" * 56,

@@ -15,6 +15,7 @@ from provider.host.call import Call
 from provider.host.catalogue import Catalogue
 from provider.host.figures import HANDLE, MOST_NAMED, OTHER, figures
 from provider.host.life import State
+from provider.steady_client import ConnectionNumbers
 from provider.telemetry.metrics import CONTENT_TYPE, text
 from tests.conftest import PATIENCE
 
@@ -27,14 +28,15 @@ def values(data: bytes) -> dict[tuple, float]:
     }
 
 
-def fleet(*names: str, link=None, **more):
+def fleet(*names: str, links=(), restarts=None, **more):
     catalogue = Catalogue()
     entry = {"free": True, "signature": "()", "doc": "", "batch": 0, "cache": 0.0}
     catalogue.take(
         {"operations": [{**entry, "name": n, "streams": False, "http": []} for n in names]}
     )
-    told = {"restarts": 0, "reloads": 0, "reloads_failed": 0, "reload_error": None}
-    return SimpleNamespace(catalogue=catalogue, link=link, **{"ready": True, **told, **more})
+    deaths = SimpleNamespace(restarts=restarts or {})
+    told = {"deaths": deaths, "reloads": 0, "reloads_failed": 0, "reload_error": None}
+    return SimpleNamespace(catalogue=catalogue, links=links, **{"ready": True, **told, **more})
 
 
 def answered(admission, house, operation, error=None, seconds=0.0):
@@ -120,22 +122,31 @@ def test_buckets_add_up_in_the_text():
 
 
 def test_the_worker_and_what_waits():
-    import os
-
-    calls = {1: "done?", 5: "running", 6: "waits"}
-    link = SimpleNamespace(begun=lambda: 5, calls=calls, state=State.RELOADING, pid=os.getpid())
+    calls = {number: SimpleNamespace(begun=number <= 5) for number in (1, 5, 6)}
+    links = [
+        SimpleNamespace(calls=calls, state=State.RELOADING, memory=2_000_000),
+        SimpleNamespace(calls={}, state=State.READY, memory=1_000_000),
+    ]
     admission = Admission(10, 1000)
     admission.open = 4
     house = fleet(
-        "f", link=link, restarts=2, reloads=3, reloads_failed=4, reload_error="no", ready=False
+        "f",
+        links=links,
+        restarts={"signal": 2},
+        reloads=3,
+        reloads_failed=4,
+        reload_error="no",
+        ready=False,
     )
     told = values(text(figures(house, admission, None), 0, {}))
     assert told["provider_queue_depth",] == 2
     assert told["provider_inflight_calls",] == 4
     assert told["provider_workers", ("state", "reloading")] == 1
-    assert told["provider_workers", ("state", "ready")] == 0
-    assert told["provider_worker_memory_bytes",] > 1_000_000
-    assert told["provider_worker_restarts_total",] == 2
+    assert told["provider_workers", ("state", "ready")] == 1
+    assert told["provider_workers", ("state", "busy")] == 0
+    assert told["provider_worker_memory_bytes",] == 3_000_000
+    assert told["provider_worker_restarts_total", ("reason", "signal")] == 2
+    assert told["provider_worker_restarts_total", ("reason", "recycled")] == 0
     assert told["provider_reloads_total", ("result", "ok")] == 3
     assert told["provider_reloads_total", ("result", "failed")] == 4
     assert told["provider_reload_failed",] == 1
@@ -143,8 +154,8 @@ def test_the_worker_and_what_waits():
 
 
 def test_a_worker_that_has_just_gone_has_no_memory():
-    link = SimpleNamespace(begun=lambda: 0, calls={}, state=State.DEAD, pid=2**30)
-    assert figures(fleet(link=link), Admission(1, 1), None)["worker_bytes"] is None
+    link = SimpleNamespace(calls={}, state=State.DEAD, memory=0)
+    assert figures(fleet(links=[link]), Admission(1, 1), None)["worker_bytes"] is None
     assert b"worker_memory" not in text(figures(fleet(), Admission(1, 1), None), 0, {})
 
 
@@ -170,6 +181,24 @@ def test_names_are_those_a_dashboard_is_made_for():
 
 
 CACHE = SimpleNamespace(hits=0, as_map=lambda: {"hits": 0, "misses": 0, "entries": 0, "bytes": 0})
+
+
+def test_what_became_of_the_connection_to_nats():
+    numbers = ConnectionNumbers(
+        lost=2, tries=5, sent_again=700, given_up=30, missed={"$SRV.PING": 4}
+    )
+    told = figures(fleet("f"), Admission(1, 1), None)
+    told["nats"] = {"connected": True, **numbers.as_map()}
+    found = values(text(told, 0, {}))
+    for name, *labels, value in (
+        ("connected", 1),
+        ("disconnects_total", 2),
+        ("failed_tries_total", 5),
+        ("sent_again_bytes_total", 700),
+        ("given_up_bytes_total", 30),
+        ("missed_messages_total", ("subject", "$SRV.PING"), 4),
+    ):
+        assert found[f"provider_nats_{name}", *labels] == value
 
 
 def test_whoever_opens_no_http_door_pays_for_none():

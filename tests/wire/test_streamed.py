@@ -73,11 +73,21 @@ def test_what_is_written_is_read(items):
     assert (read, reader.count, reader.ended) == (items, len(items), True)
 
 
+def test_chunks_that_come_again_are_left_out():
+    # What a broken connection may have taken along is sent again, from some chunk on.
+    reader, read = StreamReader(VALUES), []
+    for number in (0, 1, 2, 1, 2, 3, 0, 1, 2, 3, 4):
+        read += reader.read(chunk_answer(VALUES.encode(number), number))
+    assert reader.read(end_answer(5)) == []
+    assert (read, reader.ended) == ([0, 1, 2, 3, 4], True)
+
+
 @pytest.mark.parametrize(
     ("messages", "reason"),
     [
         ([chunk_answer(ITEM, 1)], "chunk 0 of the stream is missing: 1 came instead"),
-        ([chunk_answer(ITEM, 0), chunk_answer(ITEM, 0)], "chunk 1 of the stream is missing"),
+        ([chunk_answer(ITEM, 0), chunk_answer(ITEM, 2)], "chunk 1 of the stream is missing"),
+        ([chunk_answer(ITEM, -1)], "chunk 0 of the stream is missing: -1 came"),
         ([chunk_answer(ITEM, 0), end_answer(2)], "chunk 1 of the stream is missing: 2 came"),
         ([cbor2.dumps({"chunk": 1})], "missing: None came instead"),
         ([b"\xff"], "cannot be read"),

@@ -96,6 +96,13 @@ def item(text):
     return bytes.fromhex(text)
 
 
+def test_a_result_that_is_none_is_the_fault_of_who_wrote_it():
+    assert VALUES.decode_result(b"\x0a") == 10
+    for data in (b"", b"\x01\x02", b"\xf7", b"\x81"):
+        with pytest.raises(BadResult, match=r"^the result cannot be read: "):
+            VALUES.decode_result(data)
+
+
 @given(values)
 @settings(max_examples=120)
 def test_what_is_encoded_is_decoded_to_the_same(value):

@@ -105,7 +105,7 @@ class WorkerProcess:
         os.set_inheritable(cell, True)
         self.progress = Progress(cell)
         self.process = subprocess.Popen(
-            [python, "-I", SCRIPT, PACKAGE, str(theirs.fileno()), str(cell)],
+            [python, "-I", SCRIPT, PACKAGE, str(theirs.fileno()), str(cell), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -33,6 +33,8 @@ _INTEGERS = frozenset({_FIELD.CPPTYPE_INT32, _FIELD.CPPTYPE_INT64}) | frozenset(
 _FLOATS = frozenset({_FIELD.CPPTYPE_FLOAT, _FIELD.CPPTYPE_DOUBLE})
 _GOOGLE = "google.protobuf."
 _MOST_INTEGER = 1 << 64
+_LONGEST = 315_576_000_000
+"""Seconds of a duration, either way: ten thousand years, as protobuf has it."""
 
 
 class Messages:
@@ -145,6 +147,8 @@ def _read_struct(message: Any) -> dict[str, Any]:
 
 def _read_duration(message: Any) -> float:
     seconds: float = message.seconds + message.nanos / 1e9
+    if abs(seconds) > _LONGEST:
+        raise Misfit(f"a duration has at most {_LONGEST} seconds")
     return seconds
 
 
@@ -300,7 +304,7 @@ def _write_timestamp(message: Any, value: Any) -> None:
 
 
 def _write_duration(message: Any, value: Any) -> None:
-    if type(value) not in (int, float) or not abs(value) <= 315_576_000_000:
+    if type(value) not in (int, float) or not abs(value) <= _LONGEST:
         raise _unlike("a number of seconds", value)
     parts, whole = math.modf(value)
     message.seconds, message.nanos = int(whole), round(parts * 1e9)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool
 
+from provider import inspection
 from provider.errors import StartError, clip
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def _described(paths: list[str]) -> bytes:
             done = subprocess.run(
                 command,
                 cwd=folder,
+                env=inspection.without_secrets(os.environ),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=PATIENCE,

@@ -107,7 +107,7 @@ class OwnServices:
 
     def _written(self, method: Any, given: Messages, result: bytes) -> bytes:
         try:
-            return given.write(self._values.decode(result) if result else None)
+            return given.write(self._values.decode_result(result) if result else None)
         except BadResult as error:
             # The author of the function has to know, and reads the log.
             _log.error("result_unfit", method=method.full_name, reason=error.message)

@@ -150,7 +150,7 @@ class Authored:
         )
         payload = values.encode(request)
         call = self._calls.call(exchange, match.target.operation, payload, Encoding.CBOR)
-        result = values.decode(await self._backend.call(call))
+        result = values.decode_result(await self._backend.call(call))
         await _respond(exchange, *raw.read_answer(result))
 
 

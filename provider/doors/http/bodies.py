@@ -141,10 +141,14 @@ def argument(
 
 
 def to_json(result: bytes, encoding: int, values: Values) -> bytes:
-    """A result as JSON, however the worker wrote it."""
+    """A result as JSON, however the worker wrote it.
+
+    Raises:
+        BadResult: it has no form in JSON, or is none.
+    """
     if encoding in (Encoding.JSON, Encoding.JSON_ABSENT):
         return result
-    return json_form.encode(values.decode(result), values)
+    return json_form.encode(values.decode_result(result), values)
 
 
 def form_members(data: bytes, content_type: bytes, values: Values) -> dict[str, Any]:

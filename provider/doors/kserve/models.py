@@ -11,7 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from provider.doors.backend import HttpCall
-from provider.errors import Unavailable
+from provider.errors import BadRequest, BadResult, Unavailable
 from provider.kserve import cbor
 from provider.kserve.faults import fault
 from provider.kserve.graph import Graph, is_graph
@@ -112,7 +112,10 @@ class BackendModels:
         return HttpCall(request.model, payload, encoding, about.timeout, about.id, about.headers)
 
     def _read(self, result: bytes) -> Any:
-        return cbor.read(result, self._values)
+        try:
+            return cbor.read(result, self._values)
+        except BadRequest as error:  # of the worker, and not of whoever asked
+            raise BadResult(f"the result cannot be read: {error.message}") from None
 
     async def _model(self, name: str, unknown: str) -> Graph | Operation:
         told = await self._find(name, unknown)

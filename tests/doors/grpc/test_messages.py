@@ -243,6 +243,15 @@ def test_a_time_that_nobody_can_say(of):
         of("Known").read(b"\x0a\x0a\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f")
 
 
+def test_a_span_that_nobody_can_say(of):
+    assert of("Known").read(b"\x12\x07\x08\x80\xbc\xae\xce\x97\x09")["span"] == 315_576_000_000
+    for wrong in (b"\x81\xbc\xae\xce\x97\x09", b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f"):
+        data = b"\x08" + wrong
+        data = b"\x12" + bytes([len(data)]) + data
+        with pytest.raises(BadRequest, match="at most 315576000000 seconds, at value"):
+            of("Known").read(data)
+
+
 def test_messages_that_are_too_deep(of):
     def nested(levels):
         data = b""

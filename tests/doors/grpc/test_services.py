@@ -194,6 +194,14 @@ async def test_a_result_that_does_not_fit_is_told_to_caller_and_author(door, mes
     assert "has no field 'nam'" in events.of("result_unfit")[0]["reason"]
 
 
+async def test_a_result_that_is_none_is_not_the_fault_of_who_called(door, message, events):
+    door.backend.answers["p.Own.Do"] = b"\xa1\x61"
+    async with fails("INTERNAL") as caught:
+        await door.unary(method("Do"))(message())
+    assert caught[0].details().startswith("the result cannot be read: ")
+    assert events.of("result_unfit")
+
+
 async def test_an_operation_that_is_not_there(door, message):
     door.backend.answers["p.Own.Do"] = UnknownOperation("no such operation; there is 'do'")
     async with fails("UNIMPLEMENTED") as caught:

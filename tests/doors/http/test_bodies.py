@@ -7,7 +7,7 @@ import pytest
 
 from provider.doors.http import bodies
 from provider.doors.http.bodies import CBOR, EVENTS, FORM, JSON, LINES
-from provider.errors import BadRequest
+from provider.errors import BadRequest, BadResult
 from provider.wire.frames import Encoding
 from provider.wire.values import Values
 
@@ -87,6 +87,12 @@ def test_results_become_json_once():
     assert bodies.to_json(b"null", Encoding.JSON_ABSENT, VALUES) == b"null"
     result = cbor2.dumps({"b": b"\1", "i": 2**70})
     assert bodies.to_json(result, Encoding.CBOR, VALUES) == b'{"b":"AQ==","i":%d}' % 2**70
+
+
+@pytest.mark.parametrize("result", [b"", b"\x01\x02", b"\xf7", b"\x81"])
+def test_a_result_that_is_none_is_not_the_fault_of_who_called(result):
+    with pytest.raises(BadResult, match="the result cannot be read: "):
+        bodies.to_json(result, Encoding.CBOR, VALUES)
 
 
 # --- Forms ----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 
 from provider.doors.backend import Described, Health
 from provider.doors.kserve.models import MOST_PREFIXED, BackendModels
-from provider.errors import CallError, CallTimeout, Unavailable
+from provider.errors import BadResult, CallError, CallTimeout, Unavailable
 from provider.kserve.tensors import About, InferRequest, Tensor
 from provider.wire.values import Limits
 
@@ -32,6 +32,7 @@ class Backend:
         self.calls = []
         self.started = True
         self.trouble = None
+        self.result = None
 
     def described(self):
         return self.known
@@ -51,7 +52,7 @@ class Backend:
 
     async def call(self, call):
         self.calls.append(call)
-        return cbor2.dumps(call.operation)
+        return cbor2.dumps(call.operation) if self.result is None else self.result
 
 
 def models(backend):
@@ -134,6 +135,13 @@ async def test_a_call_has_what_is_known_of_its_request():
     [call] = backend.calls
     assert (call.id, call.timeout, call.headers) == ("id", 5.0, {"a": "b"})
     assert (call.payload, call.encoding) == (b"\5", 0)
+
+
+async def test_a_result_that_is_none_is_not_the_fault_of_who_asked():
+    backend = Backend(told("f"))
+    backend.result = b"\xa1\x61"
+    with pytest.raises(BadResult, match="the result cannot be read: "):
+        await models(backend).infer(request(), About())
 
 
 async def test_without_inputs_there_is_no_argument():

@@ -1,0 +1,268 @@
+"""How many instructions of Python a call takes, in the host and in the worker. No clock decides.
+
+    python -m benchmarks.instructions [--write]
+
+The rule of this file: everything is real, the NATS server, the host and its worker; one of the two
+is counted, by `measuring.counting`. How messages gather to bursts is left to chance, so each figure
+is the least of several bursts: the one that came and went in one piece. Those are the same on every
+machine that has the same Python, and CI can hold them: what was found last is in instructions.json,
+and tests/benchmarks/test_instructions.py compares. `--write` notes what is found now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cbor2
+
+from benchmarks.measuring import counting
+from benchmarks.measuring.burst_caller import BurstCaller
+from benchmarks.measuring.counting import Counter
+from benchmarks.measuring.processes import PATIENCE, ROOT, Processes, clean_environment
+from benchmarks.measuring.rows import start_provider
+from benchmarks.measuring.said import Failed, say
+from benchmarks.measuring.work import FACTORIAL, FACTORIAL_PROGRAM
+from provider.wire.address import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Counts = dict[str, float]
+
+NOTES = Path(__file__).with_suffix(".json")
+"""What was found last, by version of Python: each has instructions of its own."""
+VERSION = "{}.{}".format(*sys.version_info)
+MARGIN = 0.02
+"""The part by which a figure may grow unnoticed."""
+WIDTHS = (1, 64)
+"""Calls in one burst."""
+TIMES = 15
+"""Bursts of each."""
+STILL = 0.03
+"""Seconds without an instruction, after which a burst has ended."""
+WORKER_PROGRAM = """
+import sys
+import counting
+from factorial_program import handle as factorial
+
+counter = counting.Counter()
+
+def handle(command, arg):
+    if command == "count.start":
+        # The clock would send answers earlier, the more so as counting takes time.
+        sys.modules["provider.worker.serve"].SLOW = 60.0
+        counter.start()
+    if command.startswith("count."):
+        return [counter.instructions, counter.calls]
+    return factorial(command, arg)
+"""
+
+
+def counts() -> dict[str, Counts]:
+    """Instructions and calls into C for one call of the factorial example.
+
+    Returns:
+        By process, then by what is counted: `instructions, 64 at a time`.
+
+    Raises:
+        Failed: something did not start, or answered wrongly.
+    """
+    with Processes() as processes:
+        processes.start_nats()
+        return {"host": _host(processes), "worker": _worker(processes)}
+
+
+def _least(burst: Callable[[int], tuple[int, int]]) -> Counts:
+    found: Counts = {}
+    for width in WIDTHS:
+        burst(width)  # what is done once is done
+        each = [burst(width) for _ in range(TIMES)]
+        for index, name in enumerate(("instructions", "calls into C")):
+            found[f"{name}, {width} at a time"] = min(count[index] for count in each) / width
+    return found
+
+
+def _call(caller: BurstCaller, width: int) -> None:
+    wrong = set(caller.call(FACTORIAL.request, width)) - {FACTORIAL.answer}
+    if wrong:
+        raise Failed(f"not the right answer: {wrong.pop()[:300]!r}")
+
+
+# --- the worker, which is counted by its own program ---------------------------------------------
+
+
+def _worker(processes: Processes) -> Counts:
+    folder = processes.folder / "counted"
+    folder.mkdir()
+    shutil.copy(counting.__file__, folder / "counting.py")
+    shutil.copy(FACTORIAL_PROGRAM, folder / "factorial_program.py")
+    program = folder / "dispatch.py"
+    program.write_text(WORKER_PROGRAM)
+    row = start_provider(processes, program, "counted")
+
+    with BurstCaller(processes.nats_port, row.subject) as caller:
+
+        def count(what: str = "now") -> tuple[int, int]:
+            (answer,) = caller.call(cbor2.dumps({"operation": f"count.{what}"}))
+            told = cbor2.loads(answer)["result"]
+            return told[0], told[1]
+
+        count("start")
+
+        def burst(width: int) -> tuple[int, int]:
+            # The question itself is counted, too.
+            first, second = count(), count()
+            _call(caller, width)
+            third = count()
+            asked = (second[0] - first[0], second[1] - first[1])
+            return third[0] - second[0] - asked[0], third[1] - second[1] - asked[1]
+
+        return _least(burst)
+
+
+# --- the host, which is counted by a thread beside it --------------------------------------------
+
+
+def _host(processes: Processes) -> Counts:
+    told = subprocess.run(
+        [sys.executable, "-m", "benchmarks.instructions", "_host", str(processes.nats_port)],
+        cwd=ROOT,
+        env={
+            **clean_environment(),
+            "NATS_URL": processes.nats_url,
+            "PROVIDER_LATTICE": "counted-host",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=2 * PATIENCE,
+    )
+    try:
+        found: Counts = json.loads(told.stdout)
+    except ValueError:
+        raise Failed(f"the host was not counted:\n{told.stderr[-3000:]}") from None
+    return found
+
+
+def _be_counted(port: int) -> None:
+    """Run the provider here, with a thread that calls it and reads the counter."""
+    from provider import cli
+
+    counter = Counter()
+    signal.signal(signal.SIGUSR1, lambda *_: counter.start())
+
+    def measure() -> None:
+        try:
+            print(json.dumps(_beside(port, counter)), flush=True)
+        except Exception as error:  # noqa: BLE001  it is told, and the host ends either way
+            say(f"{type(error).__name__}: {error}")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=measure, daemon=True).start()
+    sys.argv[1:] = ["run", str(FACTORIAL_PROGRAM), "--no-env-file"]
+    cli.main()
+
+
+def _beside(port: int, counter: Counter) -> Counts:
+    with BurstCaller(port, Address(lattice="counted-host").rpc) as caller:
+        _until_answered(caller)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        while not counter.instructions:
+            _call(caller, 1)
+
+        def burst(width: int) -> tuple[int, int]:
+            _until_still(counter)
+            before = counter.instructions, counter.calls
+            _call(caller, width)
+            _until_still(counter)
+            return counter.instructions - before[0], counter.calls - before[1]
+
+        return _least(burst)
+
+
+def _until_answered(caller: BurstCaller) -> None:
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            _call(caller, 1)
+        except Failed:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _until_still(counter: Counter) -> None:
+    seen = -1
+    while counter.instructions != seen:
+        seen = counter.instructions
+        time.sleep(STILL)
+
+
+# --- what was found last -------------------------------------------------------------------------
+
+
+def noted() -> dict[str, Counts] | None:
+    """What was found last for this version of Python; None when nothing was."""
+    return _all_noted().get(VERSION)
+
+
+def note(found: dict[str, Counts]) -> None:
+    """Note what was found."""
+    NOTES.write_text(json.dumps({**_all_noted(), VERSION: found}, indent=1) + "\n")
+
+
+def grown(found: dict[str, Counts], before: dict[str, Counts]) -> list[str]:
+    """What is more than it was, beyond `MARGIN`, a line each."""
+    return [
+        f"{process}, {name}: {count:.1f}, was {before[process][name]:.1f}"
+        for process, counted in found.items()
+        for name, count in counted.items()
+        if count > before[process][name] * (1 + MARGIN)
+    ]
+
+
+def _all_noted() -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(NOTES.read_text())
+    except FileNotFoundError:
+        return {}
+    return told
+
+
+def main() -> int:
+    """Print all counts, and note them when told to. The exit code: 1 when they have grown."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions")
+    parser.add_argument("--write", action="store_true", help=f"note them in {NOTES.name}")
+    options = parser.parse_args()
+    try:
+        found = counts()
+    except Failed as failure:
+        say(f"failed: {failure}")
+        return 1
+    print(json.dumps(found, indent=1))
+    if options.write:
+        note(found)
+        return 0
+    worse = grown(found, noted() or found)
+    for line in worse:
+        say(line)
+    return bool(worse)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["_host"]:
+        _be_counted(int(sys.argv[2]))
+    else:
+        sys.exit(main())

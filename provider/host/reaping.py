@@ -1,0 +1,86 @@
+"""The end of a child process: noticed, and only then reaped.
+
+The rule of this file: between the two it is a zombie, whose number nobody else can get. So whoever
+waits for it may still end its process group by that number, without hitting anybody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import resource
+    from collections.abc import Callable
+
+REAPED_WITHIN = 1.0
+"""Seconds in which processes that were killed have to be dead."""
+_LOOK_AGAIN = 0.002
+
+
+async def until_dead(pid: int) -> None:
+    """Wait until a child is dead; somebody has to reap it then.
+
+    Args:
+        pid: of a child that nobody else reaps.
+    """
+    loop = asyncio.get_running_loop()
+    dead = loop.create_future()
+
+    def tell() -> None:
+        if not dead.done():
+            dead.set_result(None)
+
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # another system, an old one, or no descriptor left
+        threading.Thread(target=_wait, args=(pid, loop, tell), daemon=True).start()
+        await dead
+        return
+    loop.add_reader(descriptor, tell)
+    try:
+        await dead
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _wait(pid: int, loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -> None:
+    if sys.platform == "darwin":  # whose Python has no waitid before 3.13
+        asked = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+        # It may be dead already.
+        with contextlib.closing(select.kqueue()) as queue, contextlib.suppress(ProcessLookupError):
+            queue.control([asked], 1)
+    else:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+        loop.call_soon_threadsafe(tell)
+
+
+def reap(pid: int) -> tuple[int, resource.struct_rusage]:
+    """Reap a child that is dead.
+
+    Returns:
+        Its exit code, minus the number of the signal that ended it, and what it has used.
+    """
+    _, status, usage = os.wait4(pid, 0)
+    return os.waitstatus_to_exitcode(status), usage
+
+
+async def reap_group(group: int) -> None:
+    """Reap what became our child when its parent died, as where we are the first of a container.
+
+    Args:
+        group: process group that was killed.
+    """
+    end = time.monotonic() + REAPED_WITHIN
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < end:
+            if os.waitpid(-group, os.WNOHANG)[0] == 0:  # noqa: ASYNC222  it does not block
+                await asyncio.sleep(_LOOK_AGAIN)

@@ -1,0 +1,68 @@
+"""Ends what is left of the workers when the host was killed: a small process beside the host.
+
+The rule of this file: it runs alone, on the standard library, and does nothing until the pipe from
+the host ends. A worker then dies by itself, but not what its code has started. What it has to know
+comes in lines, because it must not need the host any more when it acts:
+
+    +PID FOLDER    a worker, leader of its process group, and its control group, if it has one
+    -PID           it is gone, with all it left
+
+    python -I -S .../provider/host/sentinel.py < pipe
+"""
+
+import contextlib
+import os
+import signal
+import time
+
+REMOVED_WITHIN = 1.0
+"""Seconds the processes of a control group have to go."""
+
+
+def follow(pipe: int) -> dict[int, str]:
+    """Read what the host tells until it is gone.
+
+    Args:
+        pipe: whose other end only the host has.
+
+    Returns:
+        The workers it left, and the folders of their control groups.
+    """
+    workers: dict[int, str] = {}
+    with os.fdopen(pipe, encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            pid, _, folder = line[1:].rstrip("\n").partition(" ")
+            if line.startswith("+"):
+                workers[int(pid)] = folder
+            else:
+                workers.pop(int(pid), None)
+    return workers
+
+
+def end(workers: dict[int, str]) -> None:
+    """Kill these workers with all they have started, and remove their control groups."""
+    for pid, folder in workers.items():
+        if folder:
+            with contextlib.suppress(OSError):
+                # It can be written, and neither read nor made.
+                os.write(os.open(folder + "/cgroup.kill", os.O_WRONLY), b"1")
+        with contextlib.suppress(OSError):
+            os.killpg(pid, signal.SIGKILL)
+    left = {folder for folder in workers.values() if folder}
+    until = time.monotonic() + REMOVED_WITHIN
+    while left and time.monotonic() < until:
+        for folder in list(left):
+            try:
+                os.rmdir(folder)
+            except FileNotFoundError:
+                pass
+            except OSError:
+                continue
+            left.discard(folder)
+        time.sleep(0.002)
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # it ends when the host does, and not before
+    end(follow(0))

@@ -1,0 +1,93 @@
+"""What comes faster than it can be done.
+
+The rule of this file: who is taken waits no longer than the queue is long, and who is not is told
+so at once. What a flood does is compared to what the same provider did the moment before.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provider.errors import Overloaded
+from tests.faults.scenario import Scenario
+
+if TYPE_CHECKING:
+    from tests.faults.scenario import Field
+
+QUEUE = 100
+"""Calls that may wait."""
+FLOOD = 9000.0
+"""Calls a second; more than ten times what can be done."""
+GROWTH = 48 << 20
+"""Most bytes by which the host's memory grows meanwhile."""
+SLACK = 1.0
+"""Seconds a machine that has other things to do may add to anything."""
+
+MILLISECOND = """
+import time
+
+
+def handle(command, number):
+    note(number)
+    time.sleep(0.001)
+    return right(number)
+"""
+
+
+def memory(process: int) -> int:
+    """Bytes of it that are in memory."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def _flood(field: Field) -> None:
+    """As much as there is room for, and then more than ten times what can be done."""
+    load = field.load
+    await field.go_on(500, 600)
+    calm = load.count.worst.pop("result")
+    before = memory(field.provider.pid)
+    load.rate, load.in_flight = FLOOD, 50_000
+    load.begin()
+    field.did["flooded"] += 1
+    async with field.provider.connect(
+        lattice=field.lattice, key="python", name=field.lattice
+    ) as python:
+        again_after = []
+        while await field.go_on(50, 100):
+            try:
+                await python.call("work", OF_OTHERS + field.did["asked among them"])
+            except Overloaded as error:
+                again_after.append(error.retry_after_ms or 0)
+            field.did["asked among them"] += 1
+    assert again_after, "nobody was turned away"
+    assert all(0 < pause <= 5000 for pause in again_after), f"come back in {again_after} ms"
+    grown = memory(field.provider.pid) - before
+    assert grown <= GROWTH, f"the host grew by {grown >> 20} MiB"
+    flooded = load.count.worst["result"]
+    most = 5 * calm + SLACK
+    assert flooded <= most, f"calls took {flooded:.2f} s, {calm:.2f} s before the flood"
+    told = load.count.worst["overloaded"]
+    assert told <= most, f"it took {told:.2f} s to be told that the queue is full"
+    sent, taken = load.count.sent, load.count.taken
+    assert sent >= 20_000, f"{sent} calls are no flood"
+    assert sent >= 5 * taken, f"{taken} of {sent} calls were taken: the flood was too small"
+
+
+OF_OTHERS = 1 << 31
+"""Number of the first call that is not of the load."""
+
+
+SCENARIOS = [
+    Scenario(
+        "queue flooded",
+        _flood,
+        program=MILLISECOND,
+        settings={"PROVIDER_QUEUE_CALLS": str(QUEUE)},
+        errors=frozenset({"overloaded"}),
+        calls=2500,
+        in_flight=QUEUE,
+        at_least={"flooded": 1},
+    ),
+]

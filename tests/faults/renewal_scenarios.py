@@ -1,0 +1,128 @@
+"""Workers that take the place of others, and several of them at work together.
+
+The rule of this file: what replaces a worker in order costs no caller a call. What kills one of
+several costs one call at most, as it does where there is one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from tests.faults.scenario import Scenario
+from tests.faults.worker_scenarios import (
+    LOST,
+    SEGFAULT,
+    SLOW,
+    WITH_CHILDREN,
+    every_good_text_was_loaded,
+    kill,
+    one_lost_for_each_kill,
+    only,
+    save_and_break,
+)
+
+if TYPE_CHECKING:
+    from tests.faults.scenario import Field
+
+LEAK = """
+kept = []
+
+
+def handle(command, number):
+    note(number)
+    if chosen(number, 100):
+        kept.append(b"x" * (1 << 20))
+    return right(number)
+"""
+
+
+async def _until_recycled(field: Field) -> None:
+    while await field.go_on(500, 1000):
+        field.did["recycled"] = len(field.provider.events("worker_recycled"))
+
+
+async def _kill_while_recycled(field: Field) -> None:
+    """Workers are killed while others take their places."""
+    while await field.go_on(700, 2100):
+        field.did["recycled"] = len(field.provider.events("worker_recycled"))
+        if worker := await field.worker():
+            os.kill(worker, signal.SIGKILL)
+            field.did["killed"] += 1
+
+
+def _one_lost_for_each_kill(field: Field) -> None:
+    lost = field.count.errors["worker_lost"]
+    assert lost <= field.did["killed"], f"{lost} calls were lost by {field.did['killed']} deaths"
+
+
+def _four_lost_for_each_kill(field: Field) -> None:
+    lost = field.count.errors["worker_lost"]
+    assert lost <= 4 * field.did["killed"], f"{lost} calls lost by {field.did['killed']} deaths"
+
+
+TWO = {"PROVIDER_WORKERS": "2"}
+RATE = 5000.0
+"""Calls a second; as fast as can be, most would be over before a worker has started."""
+
+SCENARIOS = [
+    Scenario(
+        "worker with four calls at once killed",
+        kill,
+        program=SLOW,
+        settings={"PROVIDER_CONCURRENCY": "4"},
+        errors=LOST,
+        at_least={"killed": 4},
+        check=_four_lost_for_each_kill,
+    ),
+    Scenario(
+        "workers recycled after so many calls",
+        _until_recycled,
+        program=WITH_CHILDREN,
+        settings={**TWO, "PROVIDER_RECYCLE_CALLS": "1500"},
+        rate=RATE,
+        at_least={"recycled": 6},
+    ),
+    Scenario(
+        "a worker recycled for its memory",
+        _until_recycled,
+        program=LEAK,
+        settings={"PROVIDER_RECYCLE_MEMORY": "60MiB"},
+        rate=RATE,
+        at_least={"recycled": 2},
+    ),
+    Scenario(
+        "workers recycled and killed",
+        _kill_while_recycled,
+        program=SLOW,
+        settings={**TWO, "PROVIDER_RECYCLE_CALLS": "1500"},
+        errors=LOST,
+        at_least={"recycled": 3, "killed": 5},
+        check=_one_lost_for_each_kill,
+    ),
+    Scenario(
+        "two workers, one killed",
+        kill,
+        program=WITH_CHILDREN + SLOW,
+        settings=TWO,
+        errors=LOST,
+        at_least={"killed": 4},
+        check=one_lost_for_each_kill,
+    ),
+    Scenario(
+        "two workers, code segfaults",
+        program=SEGFAULT,
+        settings=TWO,
+        errors=LOST,
+        check=only(2500),
+    ),
+    Scenario(
+        "reloads in fresh processes, half of them broken",
+        save_and_break,
+        settings={**TWO, "PROVIDER_RELOAD_MODE": "process"},
+        rate=RATE,
+        at_least={"saved": 6, "saved broken": 6},
+        check=every_good_text_was_loaded,
+    ),
+]

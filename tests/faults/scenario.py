@@ -1,0 +1,457 @@
+"""What may go wrong as data, and the run that shows what comes of it.
+
+The rule of this file: a scenario says what disturbs the calls and which errors callers may then
+see. What must never be is the same for all of them and stands here: `Outcome.problems`. Each call
+is proven by what the dispatch program wrote before it did anything else, with one system call, to a
+file that outlives it. A run is repeated by its seed; what happens is counted in calls and not in
+seconds, so that slow machines see the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import json
+import os
+import random
+import sys
+import tempfile
+import textwrap
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nats
+import uvloop
+
+from tests.conftest import PATIENCE, NatsServer, Provider, clean_environment
+from tests.faults.load import LATE, Count, Load
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+CALLS = 20_000
+"""Calls that are answered in a short run, refusals not counted."""
+ORPHANS = 1.0
+"""Seconds after the end of a host within which all that it started is gone."""
+MARK = "FAULTS_RUN"
+"""Variable by which the processes of a run are known, however far they got away."""
+
+PROGRAM = '''
+import os
+import sys
+
+# A reload reads this again, and one descriptor will do.
+sys.ran = getattr(sys, "ran", None) or os.open({ran!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+SEED = {seed}
+
+
+def note(number):
+    """This call is run; written so that no death can take it back."""
+    os.write(sys.ran, number.to_bytes(4, "big"))
+
+
+def right(number):
+    return (1 << 33) + 7 * number
+
+
+def chosen(number, one_in):
+    """Whether this call is among those that misbehave, always the same for a seed."""
+    return (number * 2654435761 + SEED * 40503) % (1 << 32) % one_in == 0
+
+
+def handle(command, number):
+    note(number)
+    return right(number)
+
+
+'''
+"""What every dispatch program begins with; a scenario may replace `handle`."""
+
+
+async def undisturbed(_field: Field) -> None:
+    """Nothing comes from outside; the program itself is the disturbance."""
+
+
+def launch(environment: dict[str, str], folder: Path) -> Provider:
+    """Start the process of a provider."""
+    return Provider([sys.executable, "-m", "provider", "run"], environment, folder)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Something that goes wrong under load.
+
+    Attributes:
+        name: in tables and tests.
+        disturb: does it, until `Field.go_on` says that the load is over.
+        before: called before the provider is started; may set `Field.nats_url`.
+        launch: starts the process of a provider, with an environment in a folder.
+        program: text that follows `PROGRAM`.
+        settings: of the provider.
+        errors: kinds callers may be answered with.
+        calls: to be answered in a short run, refusals not counted.
+        in_flight: calls under way.
+        rate: calls a second, 0 for as fast as answers come.
+        pause: seconds until a refused call is followed by the next.
+        timeout: seconds each call has.
+        cut: whether connections break, so that calls and answers are lost on their way.
+        again: whether the provider's connections break and callers' live, so that answers that may
+            not have arrived come a second time.
+        forgets: whether hosts end without a word, whose numbers nobody can ask for.
+        at_least: how often each disturbance, as counted by `Field.did`, has to have happened.
+        check: raises an AssertionError about what came of it, when all is over.
+        needs: says why it cannot be run on this machine, empty if it can.
+    """
+
+    name: str
+    disturb: Callable[[Field], Awaitable[None]] = undisturbed
+    before: Callable[[Field], Awaitable[None]] = undisturbed
+    launch: Callable[[dict[str, str], Path], Provider] = launch
+    program: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    errors: frozenset[str] = frozenset()
+    calls: int = CALLS
+    in_flight: int = 64
+    rate: float = 0.0
+    pause: float = 0.05
+    timeout: float = 20.0
+    cut: bool = False
+    again: bool = False
+    forgets: bool = False
+    at_least: Mapping[str, int] = field(default_factory=dict)
+    check: Callable[[Field], None] = lambda _field: None
+    needs: Callable[[], str] = lambda: ""
+
+
+class Field:
+    """Where a scenario takes place, as its disturbance sees it.
+
+    Attributes:
+        scenario: this one.
+        seed: of the run.
+        chance: random numbers that follow from the seed.
+        folder: of the dispatch program and of whatever else a scenario writes.
+        nats: the server, all of it the scenario's own.
+        nats_url: where providers find it, which may be something in between.
+        load: the calls.
+        providers: those that were started, the newest one last.
+        did: what was done, and how often.
+        beside: what `Scenario.before` has put up beside the server.
+        also: ended when all is over.
+    """
+
+    def __init__(self, scenario: Scenario, seed: int, folder: Path) -> None:
+        self.scenario = scenario
+        self.seed = seed
+        self.chance = random.Random(f"{seed} {scenario.name}")
+        self.folder = folder
+        self.did: collections.Counter[str] = collections.Counter()
+        self.beside: Any = None
+        self.also = contextlib.ExitStack()
+        self.providers: list[Provider] = []
+        self.program = folder / "dispatch.py"
+        self.ran = folder / "ran"
+        self.lattice = f"faults{os.getpid()}x{random.getrandbits(32):08x}"
+        self.subject = f"wasmbus.rpc.{self.lattice}.python.default"
+        self.nats = NatsServer()
+        self.nats_url = self.nats.url
+        self.load = self.new_load()
+
+    @property
+    def provider(self) -> Provider:
+        """The newest one."""
+        return self.providers[-1]
+
+    @property
+    def count(self) -> Count:
+        return self.load.count
+
+    def new_load(self, port: int = 0, **options: Any) -> Load:
+        """A connection that calls as the scenario says, unless the options say otherwise."""
+        wanted = self.scenario
+        return Load(
+            port or self.nats.port,
+            self.subject,
+            **{
+                "timeout": wanted.timeout,
+                "in_flight": wanted.in_flight,
+                "rate": wanted.rate,
+                "pause": wanted.pause,
+                **options,
+            },
+        )
+
+    async def go_on(self, least: int, most: int) -> bool:
+        """Wait for so many more answers, by chance; False once the load is over."""
+        return await self.load.more(self.chance.randint(least, most))
+
+    async def logged(self, event: str, count: int = 1, **fields: object) -> dict:
+        """Wait until the newest provider has logged this so often; the newest line."""
+        return await asyncio.to_thread(self.provider.wait_for, event, count, **fields)
+
+    def note_program(self, text: str | None = None) -> str:
+        """Write the dispatch program, the scenario's by default, as one change; its text."""
+        text = PROGRAM.format(ran=str(self.ran), seed=self.seed) + textwrap.dedent(
+            self.scenario.program if text is None else text
+        )
+        beside = self.program.with_suffix(".new")
+        beside.write_text(text)
+        beside.replace(self.program)
+        return text
+
+    async def start_provider(self, **settings: str) -> Provider:
+        """Start a provider with the scenario's program, and wait until it answers."""
+        environment = clean_environment(
+            NATS_URL=self.nats_url,
+            PYTHON_DISPATCH=str(self.program),
+            PROVIDER_LOG_FORMAT="json",
+            PROVIDER_LATTICE=self.lattice,
+            PROVIDER_NAME=self.lattice,
+            PROVIDER_CALL_TIMEOUT=f"{self.scenario.timeout}s",
+            **{MARK: self.lattice, **self.scenario.settings, **settings},
+        )
+        provider = await asyncio.to_thread(self.scenario.launch, environment, self.folder)
+        self.providers.append(provider)
+        await asyncio.to_thread(provider.wait_for, "ready")
+        return provider
+
+    def workers(self, provider: Provider | None = None) -> list[int]:
+        """Process ids of the workers a provider has now, the newest provider by default."""
+        # Beside them may be whatever else a host needs.
+        return [each for each in children((provider or self.provider).pid) if is_worker(each)]
+
+    async def worker(self) -> int:
+        """Process id of a worker by chance, once there is one; 0 when the load is over before."""
+        while not (workers := self.workers()):
+            if self.load.over:
+                return 0
+            await asyncio.sleep(0.005)  # nobody tells when a process has a child
+        return self.chance.choice(workers)
+
+    async def statuses(self) -> list[dict[str, Any]]:
+        """What each provider that runs says of itself."""
+        running = [each for each in self.providers if each.process.poll() is None]
+        client = await nats.connect(self.nats.url)
+        told: list[dict[str, Any]] = []
+        try:
+            inbox = client.new_inbox()
+            answers = await client.subscribe(inbox)
+            await client.publish(f"$SRV.STATS.{self.lattice}", b"", reply=inbox)
+            while len(told) < len(running):
+                message = await answers.next_msg(PATIENCE)
+                told.append(json.loads(message.data)["endpoints"][0]["data"])
+        finally:
+            await client.close()
+        return told
+
+    def left(self) -> list[int]:
+        """Processes of this run that still exist, nats-server and ourselves aside."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if f"{MARK}={self.lattice}".encode() in (entry / "environ").read_bytes():
+                        found.append(int(entry.name))
+        return found
+
+    async def until_none_left(self, patience: float = ORPHANS) -> list[int]:
+        """Wait until nothing of this run exists any more; what does all the same."""
+        end = time.monotonic() + patience
+        while left := self.left():
+            if time.monotonic() > end:
+                return left
+            await asyncio.sleep(0.01)  # they are nobody's children
+        return []
+
+    def close(self) -> None:
+        for provider in self.providers:
+            provider.close()
+        self.also.close()
+        self.nats.stop()
+
+
+@dataclass
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        scenario: its name.
+        seed: of the run.
+        seconds: of load.
+        count: what became of the calls.
+        did: what was done, and how often.
+        runs: calls that were begun.
+        ran_twice: numbers of calls that were begun more than once.
+        never_ran: numbers of calls that were answered with a result and never begun.
+        ran_refused: numbers of calls whose answer said that they were not run, and that were.
+        hosts: what each provider said of itself when no call was open any more.
+        problems: what must not be and was, in words.
+    """
+
+    scenario: str
+    seed: int
+    seconds: float = 0.0
+    count: Count = field(default_factory=Count)
+    did: dict[str, int] = field(default_factory=dict)
+    runs: int = 0
+    ran_twice: list[int] = field(default_factory=list)
+    never_ran: list[int] = field(default_factory=list)
+    ran_refused: list[int] = field(default_factory=list)
+    hosts: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def run(scenario: Scenario, seed: int, *, calls: int = 0, seconds: float = 0.0) -> Outcome:
+    """Have it happen.
+
+    Args:
+        scenario: what.
+        seed: decides when, and to which calls.
+        calls: to be answered, those of the scenario by default.
+        seconds: the load lasts at least.
+    """
+    with tempfile.TemporaryDirectory(prefix="faults") as folder:
+        field = Field(scenario, seed, Path(folder))
+        outcome = Outcome(scenario.name, seed)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            try:
+                patience = 2 * PATIENCE + scenario.timeout + 4 * seconds
+                runner.run(_run(field, outcome, calls or scenario.calls, seconds, patience))
+            except TimeoutError:
+                outcome.problems += ["it hangs; the log ends with", *_tail(field)]
+            except AssertionError as error:
+                first, *others = (str(error) or repr(error)).splitlines()
+                outcome.problems += [first, *others[-3:]]
+            finally:
+                field.close()
+        _account(field, outcome)
+    return outcome
+
+
+async def _run(field: Field, outcome: Outcome, calls: int, seconds: float, patience: float) -> None:
+    load, scenario = field.load, field.scenario
+    field.note_program()
+    async with asyncio.timeout(patience):
+        await scenario.before(field)
+        await field.start_provider()
+        await load.connect()
+        began = time.monotonic()
+        load.begin()
+        disturbing = asyncio.create_task(_disturb(field))
+        enough = asyncio.create_task(_enough(field, calls, seconds))
+        await asyncio.wait({disturbing, enough}, return_when=asyncio.FIRST_EXCEPTION)
+        await load.end()
+        await asyncio.gather(disturbing, enough)
+        outcome.seconds = time.monotonic() - began
+        outcome.hosts = await _settled(field)
+        for provider in field.providers:
+            await asyncio.to_thread(provider.stop)
+        left = await field.until_none_left()
+        await load.close()
+        if left:
+            outcome.problems.append(f"processes were left running: {left}")
+        scenario.check(field)
+
+
+async def _disturb(field: Field) -> None:
+    await field.scenario.disturb(field)
+
+
+async def _enough(field: Field, calls: int, seconds: float) -> None:
+    """Wait for the calls, the time, and all that has to be done to them; then send no more."""
+    load, began = field.load, time.monotonic()
+    await load.more(calls)
+    while any(field.did[what] < least for what, least in field.scenario.at_least.items()):
+        await load.more(100)
+    while (left := began + seconds - time.monotonic()) > 0:
+        await asyncio.sleep(min(left, 0.5))
+    load.stop()
+
+
+async def _settled(field: Field) -> list[dict[str, Any]]:
+    """The providers' numbers, once no call is open any more."""
+    end = time.monotonic() + field.scenario.timeout + PATIENCE
+    while True:
+        told = await field.statuses()
+        if not any(each["open"] for each in told) or time.monotonic() > end:
+            return told
+        await asyncio.sleep(0.1)
+
+
+def _account(field: Field, outcome: Outcome) -> None:
+    """Compare what the callers, the program and the provider say."""
+    load, count, scenario = field.load, field.load.count, field.scenario
+    outcome.count, outcome.did = count, dict(field.did)
+    ran = collections.Counter(_numbers(field.ran))
+    outcome.runs = ran.total()
+    outcome.ran_twice = sorted(number for number, times in ran.items() if times > 1)
+    outcome.never_ran = sorted(number for number in load.results if number not in ran)
+    outcome.ran_refused = sorted(number for number in load.not_run if number in ran)
+    problems = outcome.problems
+    for number, what in (
+        (count.wrong, "were answered with something else"),
+        (0 if scenario.again else count.twice, "answers came to calls that were not open"),
+        (count.late, f"were answered more than {LATE:g} s after their deadline"),
+        (len(outcome.ran_twice), "were run twice"),
+        (len(outcome.never_ran), "were answered with a result and not run"),
+        (len(outcome.ran_refused), "were run though their answer says that they were not"),
+        (0 if scenario.cut else count.unanswered, "were not answered"),
+        (0 if scenario.cut else count.cut, "were open when the connection was lost"),
+        (0 if count.results else 1, "were all there was to hope for; none was answered right"),
+    ):
+        if number:
+            problems.append(f"{number} calls {what}")
+    for kind, number in sorted(count.errors.items()):
+        if kind not in scenario.errors:
+            problems.append(f"{number} calls were answered with {kind}")
+    for what, least in scenario.at_least.items():
+        if field.did[what] < least:
+            problems.append(f"{what} only {field.did[what]} times of {least}")
+    for host in outcome.hosts:
+        if host["open"] or host["accepted"] != host["answered"]:
+            problems.append(
+                f"a host accepted {host['accepted']} calls, answered {host['answered']} and has "
+                f"{host['open']} open"
+            )
+    if (
+        not scenario.cut
+        and not scenario.forgets
+        and len(outcome.hosts) == len(field.providers) == 1
+    ):
+        taken = sum(host["accepted"] for host in outcome.hosts)
+        if count.taken > taken:
+            problems.append(f"{count.taken} calls were answered of {taken} that were accepted")
+    if problems:
+        problems.extend(count.examples)
+
+
+def _numbers(path: Path) -> list[int]:
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    return [int.from_bytes(data[at : at + 4], "big") for at in range(0, len(data) // 4 * 4, 4)]
+
+
+def _tail(field: Field) -> list[str]:
+    return [str(line) for line in field.providers[-1].lines[-5:]] if field.providers else []
+
+
+def is_worker(process: int) -> bool:
+    """Whether a process runs what workers run."""
+    try:
+        return b"/worker/__main__.py" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def children(process: int) -> list[int]:
+    """Process ids of the children it has now."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found += map(int, (task / "children").read_text().split())
+    return found

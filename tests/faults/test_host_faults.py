@@ -1,0 +1,16 @@
+"""Whatever becomes of a host under load, what it accepted is answered and nothing of it is left."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.host_scenarios import SCENARIOS
+from tests.faults.scenario import run
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_calls_survive(scenario):
+    if why_not := scenario.needs():
+        pytest.skip(why_not)
+    outcome = run(scenario, seed=1)
+    assert not outcome.problems

@@ -1,0 +1,16 @@
+"""However much comes, what is accepted is answered in time, and the rest is told so at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.overload_scenarios import SCENARIOS
+from tests.faults.scenario import run
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_calls_survive(scenario):
+    if why_not := scenario.needs():
+        pytest.skip(why_not)
+    outcome = run(scenario, seed=1)
+    assert not outcome.problems

@@ -1,0 +1,16 @@
+"""Workers take the place of others under load, and no caller notices."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.renewal_scenarios import SCENARIOS
+from tests.faults.scenario import run
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_calls_survive(scenario):
+    if why_not := scenario.needs():
+        pytest.skip(why_not)
+    outcome = run(scenario, seed=1)
+    assert not outcome.problems

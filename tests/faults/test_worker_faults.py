@@ -1,0 +1,16 @@
+"""Whatever becomes of a worker under load, every call gets its one answer and none is run twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.scenario import run
+from tests.faults.worker_scenarios import SCENARIOS
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_calls_survive(scenario):
+    if why_not := scenario.needs():
+        pytest.skip(why_not)
+    outcome = run(scenario, seed=1)
+    assert not outcome.problems

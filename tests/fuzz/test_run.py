@@ -1,0 +1,83 @@
+"""`make fuzz`: what it says, and that it finds what is wrong."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import clean_environment
+from tests.fuzz import run, target
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(
+    find_spec("atheris") is None, reason="there is no atheris for this platform"
+)
+
+
+def fuzz(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz.run", *arguments],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_it_says_what_was_run(tmp_path):
+    arguments = ("wire.said", "planted.right", "--runs", "300", "--seed", "7")
+    code, said, wrong = fuzz(*arguments, "--folder", str(tmp_path))
+    assert (code, wrong) == (0, "")
+    rows = {row[0]: row for line in said.splitlines() if "." in (row := line.split() or [""])[0]}
+    inputs, places, kept = map(int, rows["wire.said"][1:4])
+    assert inputs >= 300
+    assert places > 20
+    assert 0 < kept <= len(list((tmp_path / "wire.said" / "corpus").iterdir())) + 20
+    assert re.search(r"\n\d+ inputs of 2 targets, 0 found something, seed 7\n", said)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("raises", "LookupError: planted"),
+        ("logged", "ErrorLogged: {'component': 'planted', 'event': 'planted'}"),
+        ("slow", "TooMuch: "),
+        ("large", "TooMuch: "),
+    ],
+)
+def test_what_is_wrong_is_found_and_kept(tmp_path, name, reason):
+    arguments = (f"planted.{name}", "--runs", "100000", "--seed", "1", "--folder", str(tmp_path))
+    code, said, _ = fuzz(*arguments)
+    assert code == 1
+    assert reason in said
+    (path,) = map(Path, re.findall(r"FOUND (.*)", said))
+    assert b"!!" in path.read_bytes()
+    assert "1 found something, seed 1" in said
+    # What is told to see it again does show it.
+    again = said.rpartition("again: ")[2].split()
+    done = subprocess.run(
+        again, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=150, check=False
+    )
+    assert done.returncode
+    assert reason.partition(":")[0].encode() in done.stdout
+
+
+def test_a_target_that_is_not_there_is_said(capsys):
+    assert run.main(["wire.nothing"]) == 2
+    assert run.main(["nothing.at_all"]) == 2
+    assert capsys.readouterr().err.count("no such target: ") == 2
+
+
+def test_every_module_has_its_targets():
+    folder = Path(target.__file__).parent / "targets"
+    modules = {path.stem for path in folder.glob("*.py")} - {"planted"}
+    assert modules == set(target.MODULES)
+    assert {each.name.partition(".")[0] for each in target.every()} == modules

@@ -1,0 +1,147 @@
+"""Control groups: real ones where the system has them, and what is written to which file."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+
+import pytest
+
+from provider.errors import StartError
+from provider.host.cgroup import Group, Groups, groups_for
+from tests.conftest import PATIENCE, until_gone
+from tests.host.groups import GROUPS, needs_groups
+
+
+@pytest.fixture
+def group():
+    assert GROUPS is not None
+    made = GROUPS.make()
+    yield made
+    made.kill()
+    asyncio.run(made.remove())
+    assert not made.folder.exists()
+
+
+@needs_groups
+def test_a_group_ends_all_that_is_in_it_whatever_session_it_is_in(group):
+    shell = "echo; read go; sleep 1000 & echo $!; setsid sleep 1000 & wait"
+    with subprocess.Popen(["sh", "-c", shell], stdin=-1, stdout=-1, text=True) as process:
+        process.stdout.readline()
+        group.enter(process.pid)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        child = int(process.stdout.readline())
+        while len(members := (group.folder / "cgroup.procs").read_text().split()) < 3:
+            assert process.poll() is None
+        assert not group.remove_empty()
+        group.kill()
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+    assert {process.pid, child} < {int(member) for member in members}
+    assert all(until_gone(int(member)) for member in members)
+    asyncio.run(group.remove())
+    assert not group.folder.exists()
+
+
+@needs_groups
+def test_who_is_dead_already_is_no_error(group):
+    process = subprocess.Popen(["true"])
+    process.wait()
+    group.enter(process.pid)
+    assert not group.ran_out_of_memory
+
+
+@needs_groups
+def test_names_are_never_used_twice():
+    first, second = GROUPS.make(), GROUPS.make()
+    assert first.folder != second.folder
+    assert first.remove_empty()
+    assert first.remove_empty()  # and asking again is no harm
+    assert second.remove_empty()
+
+
+@needs_groups
+def test_a_limit_this_system_does_not_have_is_no_group():
+    assert Groups.find({"nonsense.max": "1"}) is None
+    with pytest.raises(StartError, match=r"^SOME_KNOB needs control groups .* with nonsense,"):
+        groups_for({"nonsense.max": "1"}, "SOME_KNOB")
+
+
+# What follows is written to plain files, since not every system lets a test have controllers.
+
+
+@pytest.fixture
+def system(tmp_path):
+    """What a system with a delegated group tells: `/proc/self`, and the folder of the group."""
+    proc = tmp_path / "proc"
+    folder = tmp_path / "mounted" / "unit"
+    folder.mkdir(parents=True)
+    proc.mkdir()
+    (proc / "cgroup").write_text("3:cpu:/other\n0::/unit\n")
+    mounts = (
+        "24 1 0:22 / /proc rw - proc proc rw\n30 23 0:26 / {} rw,nosuid shared:4 - cgroup2 x rw\n"
+    )
+    (proc / "mountinfo").write_text(mounts.format(folder.parent))
+    for file in ("cgroup.procs", "cgroup.subtree_control"):
+        (folder / file).write_text("")
+    return proc, folder
+
+
+def test_the_group_is_the_one_the_system_says_we_are_in(system):
+    proc, folder = system
+    assert Groups.find({}, proc).folder == folder
+    (proc / "cgroup").write_text("0::/unit/provider-host\n")
+    (folder / "provider-host").mkdir()
+    (folder / "provider-host" / "cgroup.procs").write_text("")
+    assert Groups.find({}, proc).folder == folder  # we have moved there ourselves
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("cgroup", "3:cpu:/\n"),
+        ("cgroup", "0::/../outside\n"),
+        ("cgroup", "0::/gone\n"),
+        ("mountinfo", "24 1 0:22 / /proc rw - proc proc rw\n"),
+    ],
+)
+def test_without_version_2_there_are_no_groups(system, file, text):
+    proc, _ = system
+    (proc / file).write_text(text)
+    assert Groups.find({}, proc) is None
+    (proc / file).unlink()
+    assert Groups.find({}, proc) is None
+
+
+def test_limits_are_written_to_the_files_of_the_group(system):
+    proc, folder = system
+    (folder / "cgroup.subtree_control").write_text("memory pids")
+    groups = Groups.find({"memory.max": "1000", "pids.max": "5"}, proc)
+    group = groups.make()
+    assert (group.folder / "memory.max").read_text() == "1000"
+    assert (group.folder / "pids.max").read_text() == "5"
+    assert group.limited
+
+
+def test_controllers_are_asked_for(system):
+    proc, folder = system
+    (folder / "cgroup.subtree_control").write_text("pids")
+    assert Groups.find({"memory.max": "1", "pids.max": "5", "cpu.max": "1 2"}, proc) is not None
+    assert (folder / "cgroup.subtree_control").read_text() == "+cpu +memory"
+
+
+def test_what_killed_for_memory_tells(tmp_path):
+    group = Group(tmp_path / "one", {})
+    assert not group.limited
+    events = group.folder / "memory.events"
+    events.write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 0\noom_group_kill 0\n")
+    assert not group.ran_out_of_memory
+    events.write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 1\noom_group_kill 0\n")
+    assert group.ran_out_of_memory
+
+
+def test_a_group_that_gets_no_limits_is_not_left(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Group(tmp_path / "one", {"no/such.max": "1"})
+    assert not (tmp_path / "one").exists()

@@ -1,0 +1,210 @@
+"""New before old: fresh workers in the place of others that still serve."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from provider.errors import HandlerError, WorkerLost
+from provider.host import renewal
+from provider.host.fleet import FleetOptions
+from provider.host.life import State
+from provider.host.renewal import RecycleOptions
+
+FRESH = FleetOptions(fresh=True)
+
+
+def program(name, *more):
+    lines = "\n    ".join(more)
+    return f"""
+    import os, sys, time
+    HERE = os.path.dirname(os.path.abspath(__file__))
+    {lines}
+    def handle(command, arg):
+        if command == "gate":
+            print("at the gate", arg)
+            with open(os.path.join(HERE, "gate"), "rb", buffering=0) as gate:
+                gate.read(1)
+        if command == "exit":
+            os._exit(arg)
+        return os.getpid() if command == "who" else "{name}"
+    """
+
+
+async def test_newer_code_gets_a_fresh_process_and_the_old_one_leaves(house, processes):
+    await house.start(program("old"), fleet=FRESH)
+    old = await house.call("who")
+    house.save(program("new"))
+    assert await house.call("reload") is True
+    assert await house.call("name") == "new"
+    assert await house.call("who") != old
+    assert processes.until_gone(old)
+    assert house.fleet.reloads == 1
+    assert house.fleet.deaths.restarts == {"reload": 1}
+    assert not house.events.of("worker_lost")
+
+
+async def test_the_old_code_serves_until_the_new_is_ready(house):
+    await house.start(program("old"), fleet=FRESH)
+    wait = "os.close(os.open(os.path.join(HERE, 'gate'), os.O_RDONLY))"
+    os.mkfifo(house.folder / "gate")
+    house.save(program("new", wait))
+    for _ in range(5):
+        assert await house.call("name") == "old"
+    while not house.slot.loading:
+        await asyncio.sleep(0.001)
+    assert await house.call("name") == "old"
+    while True:  # until it stands at the gate
+        try:
+            os.close(os.open(house.folder / "gate", os.O_WRONLY | os.O_NONBLOCK))
+            break
+        except OSError:
+            await asyncio.sleep(0.001)
+    await house.events.until("worker_ready", 2)
+    assert await house.call("name") == "new"
+
+
+async def test_the_old_worker_finishes_what_it_has_before_the_new_one_begins(house):
+    await house.start(program("old"), fleet=FRESH)
+    running = await house.at_the_gate("a")
+    behind = [house.submit("name") for _ in range(5)]
+    await house.turn()
+    house.save(program("new"))
+    reload = house.submit("reload")
+    assert await reload is True
+    assert [link.state for link in house.fleet.links] == [State.DRAINING, State.READY]
+    after = house.submit("name")
+    await house.turn()
+    assert not house.fleet.link.calls  # one call at a time, also now
+    assert house.fleet.ready
+    house.open_gate()
+    assert await running == "old"
+    assert await asyncio.gather(*behind) == ["old"] * 5
+    assert await after == "new"
+
+
+async def test_calls_the_old_worker_never_began_go_to_the_new_one_when_it_dies(house):
+    await house.start(program("old"), fleet=FRESH)
+    running = await house.at_the_gate("a")
+    behind = [house.submit("name") for _ in range(5)]
+    await house.turn()
+    old = house.worker
+    house.save(program("new"))
+    await house.call("reload")
+    os.kill(old, 9)
+    with pytest.raises(WorkerLost):
+        await running
+    assert await asyncio.gather(*behind) == ["new"] * 5
+    assert house.fleet.deaths.restarts == {"reload": 1}
+
+
+async def test_code_that_does_not_load_leaves_the_old_one_and_is_told(house):
+    await house.start(program("old"), fleet=FRESH)
+    old = await house.call("who")
+    house.save("1 / 0")
+    with pytest.raises(HandlerError, match=r"the old code serves on: .*ZeroDivisionError"):
+        await house.call("reload")
+    assert "ZeroDivisionError" in house.fleet.reload_error
+    assert await house.call("who") == old
+    house.save("import os; os._exit(3)")
+    with pytest.raises(HandlerError, match="exit code 3"):
+        await house.call("reload")
+    assert await house.call("who") == old
+    house.save(program("new"))
+    assert await house.call("reload") is True
+    assert house.fleet.reload_error is None
+    assert await house.call("name") == "new"
+
+
+async def test_a_save_without_a_change_starts_nothing(house):
+    await house.start(program("old"), fleet=FRESH)
+    old = await house.call("who")
+    os.utime(house.file)
+    house.save(program("old"))
+    for _ in range(5):
+        await house.call("who")
+    assert not house.fleet.outdated
+    assert await house.call("who") == old
+    assert house.fleet.reloads == 0
+
+
+async def test_a_save_is_loaded_by_itself(house):
+    await house.start(program("old"), fleet=FRESH, watch=True)
+    house.save(program("new"))
+    await house.events.until("reloaded")
+    assert await house.call("name") == "new"
+
+
+async def test_a_save_while_another_loads_is_loaded_too(house):
+    await house.start(program("old"), fleet=FRESH)
+    house.save(program("between", "time.sleep(0.3)"))
+    first = house.submit("reload")
+    while not house.slot.loading:
+        await asyncio.sleep(0.001)
+    house.save(program("new"))
+    await first
+    async with asyncio.timeout(30):
+        while await house.call("name") != "new":
+            pass
+
+
+async def test_several_workers_are_replaced_one_after_the_other(house):
+    await house.start(program("old"), fleet=FleetOptions(workers=2, fresh=True))
+    house.save(program("new"))
+    assert await house.call("reload") is True
+    assert set(await asyncio.gather(*(house.submit("name") for _ in range(20)))) == {"new"}
+    assert house.fleet.deaths.restarts == {"reload": 2}
+    assert house.fleet.reloads == 1
+
+
+async def test_after_so_many_calls_another_worker_takes_over_and_no_call_is_lost(house):
+    options = FleetOptions(recycle=RecycleOptions(calls=100))
+    await house.start(program("it"), fleet=options)
+    for _ in range(10):
+        await asyncio.gather(*(house.submit("name") for _ in range(50)))
+    told = await house.events.until("worker_recycled")
+    assert told["calls"] >= 90
+    await house.events.until("worker_ready", 2)
+    assert house.fleet.deaths.restarts["recycled"] >= 1
+    assert not house.events.of("worker_lost")
+
+
+async def test_with_so_much_memory_another_worker_takes_over(house, monkeypatch):
+    monkeypatch.setattr(renewal, "LOOK", 0.05)
+    hoard = "hoard = []"
+    source = program("it", hoard).replace(
+        'if command == "exit":',
+        'if command == "fill": hoard.append(b"x" * arg)\n        if command == "exit":',
+    )
+    options = FleetOptions(recycle=RecycleOptions(memory=150_000_000))
+    await house.start(source, fleet=options)
+    old = await house.call("who")
+    await house.call("fill", 200_000_000)
+    told = await house.events.until("worker_recycled")
+    assert told["memory_bytes"] > 150_000_000
+    await house.events.until("worker_ready", 2)
+    assert await house.call("who") != old
+    assert house.fleet.deaths.restarts == {"recycled": 1}
+
+
+async def test_one_that_cannot_be_recycled_serves_on_and_is_told_once(house):
+    options = FleetOptions(recycle=RecycleOptions(calls=10))
+    await house.start(program("it"), fleet=options, watching=False)
+    house.save("1 / 0")
+    for _ in range(30):
+        assert await house.call("name") == "it"
+    told = await house.events.until("recycling_failed")
+    assert "ZeroDivisionError" in told["error"]
+    for _ in range(30):
+        assert await house.call("name") == "it"
+    assert len(house.events.of("recycling_failed")) == 1
+
+
+async def test_workers_are_recycled_a_little_apart():
+    marks = {renewal._sooner(1000) for _ in range(100)}
+    assert min(marks) >= 900
+    assert max(marks) <= 1000
+    assert len(marks) > 20
+    assert renewal._sooner(1) == 1
