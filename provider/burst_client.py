@@ -17,7 +17,7 @@ The inside may move with any release. The range of nats-py is pinned to one mino
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nats.errors
 from nats.aio.transport import TcpTransport
@@ -85,19 +85,38 @@ class BurstClient(SteadyClient):
         Raises:
             nats.errors.Error: the connection is closed, or too much is kept already.
         """
-        data = commands[0] if len(commands) == 1 else b"".join(commands)
-        size = len(data)
+        self._post([commands[0] if len(commands) == 1 else b"".join(commands)], len(commands))
+
+    def post_apart(self, head: bytes, body: bytes) -> None:
+        """Send one message whose large body is not copied, as `post` does.
+
+        Args:
+            head: the line of the command, its end, and what stands before `body` in the message.
+            body: the rest of the message; not changed afterwards.
+
+        Raises:
+            nats.errors.Error: as `post`.
+        """
+        # Views of their own: what is kept is told apart by what object it is.
+        self._post([head, memoryview(body), memoryview(b"\r\n")], 1)
+
+    def _post(self, parts: list[Any], messages: int) -> None:
+        size = sum(map(len, parts))
         if self.is_closed:
             raise nats.errors.ConnectionClosedError
         kept = self.unconfirmed.size
         if size + kept > self._max_pending_size and (kept or not self.is_connected):
             raise nats.errors.OutboundBufferLimitError
-        self.unconfirmed.add(data)
-        self.stats["out_msgs"] += len(commands)
+        for data in parts:
+            self.unconfirmed.add(data)
+        self.stats["out_msgs"] += messages
         self.stats["out_bytes"] += size
         if self.is_connected and not self._pending and isinstance(self._transport, TcpTransport):
-            try:  # noqa: SIM105  a context manager for each burst costs
-                self._transport.write(data)  # type: ignore[no-untyped-call]  # it has no types
+            try:
+                if len(parts) == 1:
+                    self._transport.write(parts[0])  # type: ignore[no-untyped-call]  # it has no types
+                else:
+                    self._transport.writelines(parts)  # type: ignore[no-untyped-call]  # as above
             except RuntimeError:
                 # From uvloop, where the connection has gone and nats-py has not noticed yet. It is
                 # kept, and must not end the reading of whoever made the answers.
@@ -105,7 +124,7 @@ class BurstClient(SteadyClient):
             return
         # Behind what nats-py has still to send; it is sent after a reconnect too. And over a
         # websocket, which sends what was written only when nats-py drains it.
-        self._pending.append(data)
+        self._pending += parts
         self._pending_data_size += size
         if self._flush_queue is not None and self._flush_queue.empty():
             self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())

@@ -106,6 +106,36 @@ async def test_what_is_posted_arrives_as_published(shared_nats):
     assert client.stats["out_msgs"] >= 3
 
 
+async def test_what_is_posted_apart_arrives_like_all_else_and_in_its_order(shared_nats):
+    async with connected(shared_nats.url) as (client, _taker, other):
+        subscription = await other.subscribe("burst.apart")
+        await settle(other)
+        body = os.urandom(900_000)
+        client.post([pub(b"burst.apart", b"before")])
+        for view in (body, memoryview(body)):
+            client.post_apart(b"PUB burst.apart %d\r\nhead" % (len(body) + 4), view)
+        client.post([pub(b"burst.apart", b"after")])
+        came = [(await subscription.next_msg(PATIENCE)).data for _ in range(4)]
+        await client.unconfirmed.empty()
+    assert came == [b"before", b"head" + body, b"head" + body, b"after"]
+
+
+async def test_what_was_posted_apart_while_the_server_is_away_is_sent_when_it_is_back(nats_server):
+    async with connected(nats_server.url) as (client, taker, _other):
+        await client.subscribe_directly("burst.apart", "q", taker.take)
+        await client.flush()
+        nats_server.stop()
+        async with asyncio.timeout(PATIENCE):
+            while client.is_connected:
+                await asyncio.sleep(0.01)  # nats-py has no event for it
+        body = os.urandom(100_000)
+        for _ in range(3):  # the same object each time, as a result that is kept
+            client.post_apart(b"PUB burst.apart %d\r\n" % len(body), body)
+        nats_server.start()
+        await taker.until(3)
+    assert [data for _, _, data, _ in taker.taken] == [body] * 3
+
+
 async def test_a_taker_that_raises_does_not_end_the_reading(shared_nats):
     async with connected(shared_nats.url) as (client, taker, other):
 

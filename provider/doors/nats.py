@@ -36,7 +36,7 @@ from provider.wire.envelope import (
     error_headers,
     result_answer,
 )
-from provider.wire.frames import Encoding
+from provider.wire.frames import LARGE, Encoding
 from provider.wire.streamed import (
     chunk_answer,
     chunk_answer_json,
@@ -248,9 +248,8 @@ class NatsDoor:
             size = reader.size
             if size < len(data) <= self._largest:
                 operation, deadline = reader.operation, now + path.patience
-                path.submit(
-                    Call(operation, data[size:], _CBOR, deadline, self._answer, reply, "", now)
-                )
+                rest = data[size:] if len(data) <= LARGE else memoryview(data)[size:]
+                path.submit(Call(operation, rest, _CBOR, deadline, self._answer, reply, "", now))
                 return
         try:
             self.check_size(data)
@@ -403,6 +402,9 @@ class NatsDoor:
             size = len(result) + _AROUND_RESULT
             if size <= self._most:
                 self.native.seconds += monotonic() - call.received
+                if size > LARGE:
+                    self._send_apart(b"PUB %b %d\r\n\xa1\x66result" % (reply, size), result)
+                    return
                 self._out.append(b"PUB %b %d\r\n\xa1\x66result%b\r\n" % (reply, size, result))
                 return
         call.context = reply, b""
@@ -434,10 +436,12 @@ class NatsDoor:
             self.answer_error(asked, self.result_too_large(size))
             return
         endpoint.seconds += monotonic() - call.received
-        if reply:
-            self._out.append(pub(reply, data))
-        else:
+        if not reply:
             self.unanswerable += 1
+        elif size > LARGE:
+            self._send_apart(b"PUB %b %d\r\n" % (reply, size), data)
+        else:
+            self._out.append(pub(reply, data))
 
     def _asked(self, call: Call, reply: bytes, request_id: bytes) -> Asked:
         return Asked(
@@ -503,6 +507,15 @@ class NatsDoor:
         except nats.errors.Error as error:
             self.unsent += len(out)
             _log.error("answers_not_sent", answers=len(out), error=repr(error))
+
+    def _send_apart(self, head: bytes, body: bytes) -> None:
+        """Send an answer that is not worth copying, after those before it."""
+        self._send()
+        try:
+            self._client.post_apart(head, body)
+        except nats.errors.Error as error:
+            self.unsent += 1
+            _log.error("answers_not_sent", answers=1, error=repr(error))
 
 
 class Asked:

@@ -127,10 +127,10 @@ class ResultCache:
         digest.update(self._argument(call))
         return digest.digest()
 
-    def _argument(self, call: Call) -> bytes:
-        payload = call.payload
-        if not payload or len(payload) > MOST_SORTED:
-            return payload
+    def _argument(self, call: Call) -> bytes | memoryview:
+        if not call.payload or len(call.payload) > MOST_SORTED:
+            return call.payload
+        payload = bytes(call.payload)
         try:
             if call.encoding in _JSON:
                 value = json_form.decode(payload, self._values)

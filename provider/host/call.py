@@ -54,7 +54,7 @@ class Call:
 
     Args:
         operation: its name.
-        payload: the argument as the caller wrote it.
+        payload: the argument as the caller wrote it; of a large message it may be a view.
         encoding: an `Encoding`, how the payload is and the result will be written.
         deadline: seconds on the monotonic clock, `math.inf` for none.
         answer: called once with this call, and its result bytes or its error.
@@ -84,7 +84,7 @@ class Call:
     def __init__(
         self,
         operation: str,
-        payload: bytes,
+        payload: bytes | memoryview,
         encoding: int,
         deadline: float,
         answer: Callable[[Call, bytes | None, CallError | None], None] = _nobody,

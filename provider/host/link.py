@@ -25,12 +25,14 @@ from provider.host.life import Cause, Event, State, after
 from provider.host.process import WorkerProcess
 from provider.telemetry import logs
 from provider.wire.frames import (
+    CALL_OVERHEAD,
+    LARGE,
     VERSION,
     FrameError,
     FrameReader,
     FrameType,
-    call_frame,
     frame,
+    pack_call,
 )
 from provider.wire.progress import Progress, new_memory
 
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 RECENT = 1024
 """Calls whose names are kept for what they printed; that may come in after their answers."""
+LITTLE = 1024
+"""Bytes that are copied more quickly than they are written by themselves."""
 GRACE = 0.05
 """Seconds a call past its deadline has to come in after all, before its worker is killed."""
 LINK_GRACE = 0.2
@@ -189,26 +193,26 @@ class Link(asyncio.Protocol):
         self.ready_since = time.monotonic()
         return loaded
 
-    def hand_over(self, call: Call, out: list[bytes]) -> None:
+    def hand_over(self, call: Call, out: list[bytes | memoryview]) -> None:
         """Number the call and add its frame to `out`, which the caller writes."""
         number = self._number + 1
         if call.about:
             out.append(frame(FrameType.ABOUT, number, call.about))
-        out.append(
-            call_frame(
-                number,
-                call.operation.encode(),
-                call.payload,
-                call.encoding,
-                call.deadline,
-                _STREAM if call.streams else _CALL,
-            )
-        )
+        operation, payload = call.operation, call.payload
+        # As `call_frame` does, but a large payload is not copied.
+        name, size = operation.encode(), len(payload)
+        kind = _STREAM if call.streams else _CALL
+        length = CALL_OVERHEAD + len(name) + size
+        head = pack_call(length, kind, number, call.encoding, call.deadline, len(name)) + name
+        if size <= LARGE:
+            out.append(head + payload)
+        else:
+            out += (head, payload)
         self._number = call.number = number
         call.holder = self
         self.calls[number] = call
-        self.bytes += len(call.payload)
-        self._recent[number % RECENT] = (number, call.id, call.operation)
+        self.bytes += size
+        self._recent[number % RECENT] = (number, call.id, operation)
 
     def busy(self) -> None:
         """Note that it has calls in hand."""
@@ -230,7 +234,7 @@ class Link(asyncio.Protocol):
             loop = asyncio.get_running_loop()
             call.guard = loop.call_later(patience, self._kill_if_running, call)
 
-    def ask_reload(self, number: int, out: list[bytes], *, force: bool) -> None:
+    def ask_reload(self, number: int, out: list[bytes | memoryview], *, force: bool) -> None:
         """Add a RELOAD frame to `out`."""
         self._happened(Event.RELOAD_ASKED)
         out.append(frame(FrameType.RELOAD, number, cbor2.dumps({"force": force})))
@@ -240,10 +244,19 @@ class Link(asyncio.Protocol):
         self._number += 1
         return self._number
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Send frames. The worker being gone is told by `on_gone`, not here."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+
+    def write_all(self, out: list[bytes | memoryview]) -> None:
+        """Send frames, or their parts, together."""
+        if len(out) == 1:
+            self.write(out[0])
+        elif sum(map(len, out)) <= max(LARGE, LITTLE * len(out)):
+            self.write(b"".join(out))
+        elif self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines(out)
 
     def begun(self) -> int:
         """The newest call the worker has begun, 0 for none."""

@@ -100,7 +100,7 @@ class Reloads:
         """Those not answered yet, each with its number on the link, 0 for none."""
         self._settled = asyncio.Event()
 
-    def ask(self, reload: Reload, out: list[bytes]) -> None:
+    def ask(self, reload: Reload, out: list[bytes | memoryview]) -> None:
         """Add a RELOAD frame to `out`."""
         link, call = self._link, reload.call
         number = 0 if call is None else link.number()

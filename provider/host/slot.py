@@ -125,7 +125,7 @@ class Slot:
         """Asked of it."""
         self.health = Health(start_timeout)
         """What its program said of itself."""
-        self.out: list[bytes] = []
+        self.out: list[bytes | memoryview] = []
         """Frames for it that are not written yet."""
         self.loading = 0
         """Workers for this place that have not loaded yet."""
@@ -210,7 +210,7 @@ class Slot:
         if out and link is not None:
             if link.calls:
                 link.busy()
-            link.write(out[0] if len(out) == 1 else b"".join(out))
+            link.write_all(out)
             self.out = []
 
     # --- life ------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
+from typing import Any
 
 VERSION = 1
 """Of this language between host and worker; both ends come from the same installation."""
@@ -100,10 +101,16 @@ of the operation. For those who run every call; `read_call` is the same for ever
 OVERHEAD, pack_head = _HEAD.size - 4, _HEAD.pack
 """What the length of a frame counts beside its body, and what writes the bytes before that: length,
 type, number. For those who answer every call; `frame` is the same for everybody else."""
-_CALL_OVERHEAD = _CALL.size - 4
+CALL_OVERHEAD, pack_call = _CALL.size - 4, _CALL.pack
+"""The same for a CALL frame and its body before the operation; see `call_frame`."""
 _FRAME_TYPES = frozenset(map(int, FrameType))
 _PLAIN_CALL = int(FrameType.CALL)
+_CALLS = frozenset({_PLAIN_CALL, int(FrameType.STREAM)})
 
+LARGE = 64 * 1024
+"""Bytes from which a payload is copied as seldom as can be, at the cost of some steps more."""
+_MOST_ROOM = 1 << 28
+"""Bytes of a larger one are taken as they come, without room made beforehand."""
 MAX_FRAME = 1 << 30
 """Most bytes in one frame. Messages are limited far below this before they become frames."""
 
@@ -122,7 +129,7 @@ def frame(kind: int, number: int, body: bytes = b"") -> bytes:
 def call_frame(
     number: int,
     operation: bytes,
-    payload: bytes,
+    payload: bytes | memoryview,
     encoding: int,
     deadline: float,
     kind: int = _PLAIN_CALL,
@@ -138,8 +145,8 @@ def call_frame(
         kind: STREAM for a call that asks for one.
     """
     return (
-        _CALL.pack(
-            _CALL_OVERHEAD + len(operation) + len(payload),
+        pack_call(
+            CALL_OVERHEAD + len(operation) + len(payload),
             kind,
             number,
             encoding,
@@ -152,7 +159,7 @@ def call_frame(
 
 
 def read_call(body: bytes) -> tuple[int, float, bytes, bytes]:
-    """Encoding, deadline, operation and payload of a CALL body.
+    """Encoding, deadline, operation and payload of a CALL body; the payload of a view is a view.
 
     Raises:
         FrameError: the body is shorter than it says.
@@ -163,7 +170,7 @@ def read_call(body: bytes) -> tuple[int, float, bytes, bytes]:
     start = BODY_HEAD + length
     if start > len(body):
         raise FrameError(f"an operation of {length} bytes does not fit its frame")
-    return encoding, deadline, body[BODY_HEAD:start], body[start:]
+    return encoding, deadline, bytes(body[BODY_HEAD:start]), body[start:]
 
 
 class FrameReader:
@@ -173,12 +180,14 @@ class FrameReader:
         most: largest frame accepted, in bytes after the length.
     """
 
-    __slots__ = ("_held", "_most", "_wanted")
+    __slots__ = ("_filled", "_held", "_most", "_room", "_wanted")
 
     def __init__(self, most: int = MAX_FRAME) -> None:
         self._held: list[bytes] = []
         self._wanted = 0
         self._most = most
+        self._room: memoryview | None = None
+        self._filled = 0
 
     def feed(self, data: bytes) -> list[tuple[int, int, bytes]]:
         """The frames complete with these bytes, in order, as (type, number, body).
@@ -186,15 +195,19 @@ class FrameReader:
         Raises:
             FrameError: an unknown type, or a length that is too short or over the limit.
         """
+        frames: list[tuple[int, int, bytes]] = []
         if self._held:
             # A large frame arrives in many pieces: join once, when it can be complete.
             self._held.append(data)
             self._wanted -= len(data)
             if self._wanted > 0:
-                return []
-            data = b"".join(self._held)
-            self._held.clear()
-        frames = []
+                return frames
+            held, self._held = self._held, []
+            if len(held[0]) >= _HEAD.size and _HEAD.unpack_from(held[0])[0] > LARGE:
+                frames.append(_in_pieces(held, -self._wanted))
+                data = data[len(data) + self._wanted :]
+            else:
+                data = b"".join(held)
         position, end = 0, len(data)
         unpack, head, most = _HEAD.unpack_from, _HEAD.size, self._most
         while end - position >= head:
@@ -212,3 +225,48 @@ class FrameReader:
         if position < end:
             self._held.append(data[position:] if position else data)
         return frames
+
+    def room(self) -> memoryview | None:
+        """Where the rest of a large call belongs, as long as it lacks one; then `filled` follows.
+
+        For those who can read into it: the body is then a view of where it was read to. None where
+        anything else is to be read, which is for `feed`.
+        """
+        if self._room is not None:
+            return self._room[self._filled :]
+        if not LARGE < self._wanted <= _MOST_ROOM:
+            return None
+        have = b"".join(self._held)
+        if len(have) < _HEAD.size or _HEAD.unpack_from(have)[1] not in _CALLS:
+            return None
+        self._held.clear()
+        self._room = memoryview(bytearray(len(have) + self._wanted))
+        self._room[: len(have)] = have
+        self._filled = len(have)
+        return self._room[self._filled :]
+
+    def filled(self, size: int) -> list[tuple[int, int, bytes]]:
+        """The frame that is complete with so many bytes more of what `room` gave, if it is."""
+        assert self._room is not None
+        self._filled += size
+        if self._filled < len(self._room):
+            return []
+        room, self._room = self._room, None
+        _, kind, number = _HEAD.unpack_from(room)
+        body: Any = room[_HEAD.size :]
+        return [(kind, number, body)]
+
+
+def _in_pieces(pieces: list[bytes], after: int) -> tuple[int, int, bytes]:
+    """The frame that these are, put together once and without its head.
+
+    Args:
+        pieces: the first with the whole head, the last with the end of the frame.
+        after: bytes that stand behind it.
+    """
+    _, kind, number = _HEAD.unpack_from(pieces[0])
+    body: list[bytes | memoryview] = [*pieces]
+    body[0] = memoryview(pieces[0])[_HEAD.size :]
+    if after:
+        body[-1] = memoryview(pieces[-1])[:-after]
+    return kind, number, b"".join(body)

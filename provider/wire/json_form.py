@@ -29,6 +29,7 @@ def decode(data: bytes, values: Values) -> Any:
     Raises:
         BadRequest: not JSON, or over a limit of `values`.
     """
+    data = bytes(data)  # a large payload may be a view
     try:
         value = _DECODER.decode(data.decode("utf-8"))
         values.check(value, thorough=_needs_thorough_check(data, values))

@@ -70,10 +70,7 @@ class Incoming:
         if self._later:
             frames, self._later = self._later, []
             return frames
-        data = self._link.recv(RECEIVE)
-        if not data:
-            raise HostGone
-        frames = self._reader.feed(data)
+        frames = self._read()
         if not self._heeds():
             return frames
         # A stream may be what a frame before these waits for.
@@ -138,10 +135,20 @@ class Incoming:
                 self._bell[1].send(b"x")
 
     def _take(self) -> None:
-        data = self._link.recv(RECEIVE)
-        if not data:
+        self._sort(self._read())
+
+    def _read(self) -> list[Frame]:
+        """What one system call brings; a large call is read to where it stays."""
+        room = self._reader.room()
+        if room is None:
+            data = self._link.recv(RECEIVE)
+            if not data:
+                raise HostGone
+            return self._reader.feed(data)
+        size = self._link.recv_into(room)
+        if not size:
             raise HostGone
-        self._sort(self._reader.feed(data))
+        return self._reader.filled(size)
 
     def _sort(self, frames: list[Frame]) -> None:
         for frame in frames:

@@ -26,6 +26,7 @@ from provider.allocator import keep_memory
 from provider.errors import CallTimeout
 from provider.wire.frames import (
     BODY_HEAD,
+    LARGE,
     VERSION,
     FrameError,
     FrameType,
@@ -174,7 +175,9 @@ class _Serving:
             return self._run_overlapping(runner, frames)
         return self._run_alone_together(runner, frames)
 
-    def _run_alone(self, runner: Runner, frames: Iterator[Frame]) -> Frame | None:
+    def _run_alone(  # noqa: C901  a call of ours more is what it costs to take it apart
+        self, runner: Runner, frames: Iterator[Frame]
+    ) -> Frame | None:
         # The way of every call in the default mode. All it needs is at hand, and around the user's
         # function it is two calls of ours: `outcome`, and `hold`.
         answers, hold, words = self._answers, self._answers.hold, self._progress.words
@@ -196,6 +199,8 @@ class _Serving:
             if len(body) < start:
                 read_call(body)
             operation = body[BODY_HEAD:start]
+            if len(body) > LARGE:
+                operation = bytes(operation)  # of a call that was read to where it stays
             known = operation in quick
             if not known and answers.held:
                 answers.flush()

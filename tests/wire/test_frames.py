@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from provider.wire.frames import (
+    LARGE,
     MAX_FRAME,
     VERSION,
     Encoding,
@@ -115,6 +116,72 @@ def test_a_large_frame_in_many_pieces_is_joined_once():
     pieces = [stream[at : at + 4096] for at in range(0, len(stream), 4096)]
     assert fed(pieces) == [(19, 5, body)]
     assert time.process_time() - began < 20
+
+
+LARGE_FRAMES = st.lists(
+    st.tuples(
+        st.sampled_from([FrameType.CALL, FrameType.STREAM, FrameType.RESULT, FrameType.SETUP]),
+        NUMBERS,
+        st.sampled_from([0, 5, LARGE - 10, LARGE - 9, LARGE + 1, 3 * LARGE]),
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LARGE_FRAMES, st.data())
+def test_large_frames_are_the_same_wherever_they_were_split_and_however_read(parts, data):
+    expected = [
+        (kind, number, bytes(index % 251 for index in range(size))) for kind, number, size in parts
+    ]
+    stream = stream_of(expected)
+    ends = [0]
+    for _, _, body in expected:
+        ends.append(ends[-1] + 13 + len(body))
+    cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=6), label="cuts")
+    near = data.draw(
+        st.lists(st.tuples(st.sampled_from(ends), st.integers(-14, 14)), max_size=6), label="near"
+    )
+    places = sorted({0, len(stream), *cuts, *(end + more for end, more in near)})
+    places = [place for place in places if 0 <= place <= len(stream)]
+    pieces = [stream[start:end] for start, end in pairwise(places)]
+    assert fed(pieces) == expected
+    # By the worker: a piece ends where the socket has no more, or the room.
+    reader, read = FrameReader(), []
+    for piece in pieces:
+        left = piece
+        while left:
+            room = reader.room()
+            if room is None:
+                taken, left = left[:LARGE], left[LARGE:]
+                read += reader.feed(taken)
+            else:
+                size = min(len(room), len(left))
+                room[:size] = left[:size]
+                read += reader.filled(size)
+                left = left[size:]
+    assert read == expected
+
+
+def test_only_the_rest_of_a_large_call_is_given_room():
+    large = frame(FrameType.CALL, 1, bytes(3 * LARGE))
+    for other in (
+        b"",
+        large[:12],
+        large[:-LARGE],
+        frame(FrameType.RESULT, 1, bytes(3 * LARGE))[:99],
+    ):
+        reader = FrameReader()
+        assert reader.feed(other) == []
+        assert reader.room() is None
+    reader = FrameReader()
+    assert reader.feed(large[:13]) == []
+    assert len(reader.room()) == 3 * LARGE
+    assert reader.filled(5) == []
+    assert len(reader.room()) == 3 * LARGE - 5
+    ((kind, number, body),) = reader.filled(3 * LARGE - 5)
+    assert (kind, number, len(body), reader.room()) == (FrameType.CALL, 1, 3 * LARGE, None)
+    assert reader.feed(frame(FrameType.BYE, 0)) == [(FrameType.BYE, 0, b"")]
 
 
 def test_many_small_frames_in_one_piece_come_out_at_once():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 
 import pytest
 
-from provider.wire.frames import FrameError, FrameType, frame
+from provider.wire.frames import Encoding, FrameError, FrameType, call_frame, frame, read_call
 from provider.worker.incoming import HostGone, Incoming
 from tests.conftest import PATIENCE
 
@@ -66,6 +67,25 @@ def test_a_part_of_a_frame_is_no_frame_yet(link):
     assert link.incoming.receive() == []
     link.host.sendall(whole[50:])
     assert numbers(link.incoming.receive()) == [1]
+
+
+def test_a_large_call_is_read_to_where_it_stays_and_what_follows_is_not_lost(link):
+    call = call_frame(7, b"x", bytes(range(250)) * 4000, Encoding.CBOR, math.inf)
+    sending = threading.Thread(
+        target=link.host.sendall, args=[call + frame(CREDIT, 9) + call + frame(CALL, 8)]
+    )
+    sending.start()
+    received = []
+    while not received or received[-1][1] != 8:
+        received += link.incoming.receive()
+    sending.join(PATIENCE)
+    assert numbers(received) == [7, 7, 8]
+    assert link.heeded == [9]
+    for _, _, body in received[:2]:
+        assert isinstance(body, memoryview)
+        encoding, deadline, operation, payload = read_call(body)
+        assert (encoding, deadline, operation) == (Encoding.CBOR, math.inf, b"x")
+        assert payload == bytes(range(250)) * 4000
 
 
 def test_what_is_put_back_comes_first_but_what_is_about_streams_is_heeded(link):
