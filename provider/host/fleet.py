@@ -263,18 +263,15 @@ class Fleet:
 
     def _fill(self, slot: Slot) -> None:
         waiting = self._waiting
+        slot.fill(waiting)
         while waiting:
             call = waiting[0]
-            if not call.open:
-                waiting.popleft()
-            elif call.operation == RELOAD:
-                waiting.popleft()
+            if call.open and call.operation != RELOAD:
+                break  # it does not fit
+            waiting.popleft()
+            if call.open:
                 self._ask_reload(call)
-            elif slot.fits(call):
-                waiting.popleft()
-                slot.hand_over(call)
-            else:
-                break
+            slot.fill(waiting)
 
     def _spread(self, takers: list[Slot]) -> None:
         waiting, now = self._waiting, time.monotonic()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from provider.errors import StartError
+from provider.host.call import RELOAD
 from provider.host.health import Health
 from provider.host.life import TAKES_CALLS, Cause
 from provider.host.link import Link
@@ -21,6 +22,7 @@ from provider.host.reload import Reload, Reloads
 from provider.wire.frames import FrameError
 
 if TYPE_CHECKING:
+    import collections
     from collections.abc import Callable
 
     from provider.errors import CallError
@@ -194,6 +196,25 @@ class Slot:
             return False
         ahead = int(QUEUED / self._pace) if self._pace > 0 else 1
         return have < self.setup.concurrency + max(1, ahead)
+
+    def fill(self, waiting: collections.deque[Call]) -> None:
+        """Hand over what waits, up to a call that does not fit, was answered, or is a reload."""
+        link = self.link
+        assert link is not None
+        calls, out, hand_over, given = link.calls, self.out, link.hand_over, self._given
+        while waiting:
+            call = waiting[0]
+            if not call.open or call.operation == RELOAD:
+                break
+            # As `fits`; each call of a single worker comes by here.
+            if calls and (
+                len(calls) >= AHEAD_CALLS or link.bytes + len(call.payload) > AHEAD_BYTES
+            ):
+                break
+            waiting.popleft()
+            given += 1
+            hand_over(call, out)
+        self._given = given
 
     def hand_over(self, call: Call, now: float = 0.0) -> None:
         """Add the frames of a call to those that are written next."""
