@@ -180,11 +180,12 @@ class FrameReader:
         most: largest frame accepted, in bytes after the length.
     """
 
-    __slots__ = ("_filled", "_held", "_most", "_room", "_wanted")
+    __slots__ = ("_filled", "_held", "_most", "_room", "wanted")
 
     def __init__(self, most: int = MAX_FRAME) -> None:
         self._held: list[bytes] = []
-        self._wanted = 0
+        self.wanted = 0
+        """Bytes that the next frame lacks, at least."""
         self._most = most
         self._room: memoryview | None = None
         self._filled = 0
@@ -199,13 +200,13 @@ class FrameReader:
         if self._held:
             # A large frame arrives in many pieces: join once, when it can be complete.
             self._held.append(data)
-            self._wanted -= len(data)
-            if self._wanted > 0:
+            self.wanted -= len(data)
+            if self.wanted > 0:
                 return frames
             held, self._held = self._held, []
             if len(held[0]) >= _HEAD.size and _HEAD.unpack_from(held[0])[0] > LARGE:
-                frames.append(_in_pieces(held, -self._wanted))
-                data = data[len(data) + self._wanted :]
+                frames.append(_in_pieces(held, -self.wanted))
+                data = data[len(data) + self.wanted :]
             else:
                 data = b"".join(held)
         position, end = 0, len(data)
@@ -216,12 +217,12 @@ class FrameReader:
                 raise FrameError(f"type {kind} with {length} bytes is no frame")
             after = position + 4 + length
             if after > end:
-                self._wanted = after - end
+                self.wanted = after - end
                 break
             frames.append((kind, number, data[position + head : after]))
             position = after
         else:
-            self._wanted = head - (end - position)
+            self.wanted = head - (end - position)
         if position < end:
             self._held.append(data[position:] if position else data)
         return frames
@@ -234,13 +235,13 @@ class FrameReader:
         """
         if self._room is not None:
             return self._room[self._filled :]
-        if not LARGE < self._wanted <= _MOST_ROOM:
+        if not LARGE < self.wanted <= _MOST_ROOM:
             return None
         have = b"".join(self._held)
         if len(have) < _HEAD.size or _HEAD.unpack_from(have)[1] not in _CALLS:
             return None
         self._held.clear()
-        self._room = memoryview(bytearray(len(have) + self._wanted))
+        self._room = memoryview(bytearray(len(have) + self.wanted))
         self._room[: len(have)] = have
         self._filled = len(have)
         return self._room[self._filled :]
@@ -251,7 +252,7 @@ class FrameReader:
         self._filled += size
         if self._filled < len(self._room):
             return []
-        room, self._room = self._room, None
+        room, self._room, self.wanted = self._room, None, 0
         _, kind, number = _HEAD.unpack_from(room)
         body: Any = room[_HEAD.size :]
         return [(kind, number, body)]

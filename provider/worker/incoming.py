@@ -13,7 +13,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-from provider.wire.frames import FrameReader, FrameType
+from provider.wire.frames import LARGE, FrameReader, FrameType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,16 +139,16 @@ class Incoming:
 
     def _read(self) -> list[Frame]:
         """What one system call brings; a large call is read to where it stays."""
-        room = self._reader.room()
-        if room is None:
+        reader = self._reader
+        if reader.wanted <= LARGE or (room := reader.room()) is None:
             data = self._link.recv(RECEIVE)
             if not data:
                 raise HostGone
-            return self._reader.feed(data)
+            return reader.feed(data)
         size = self._link.recv_into(room)
         if not size:
             raise HostGone
-        return self._reader.filled(size)
+        return reader.filled(size)
 
     def _sort(self, frames: list[Frame]) -> None:
         for frame in frames:
