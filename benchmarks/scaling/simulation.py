@@ -189,6 +189,7 @@ class _Station:
         self._cost = cost
         self.passes = passes
         self._waiting: list[float] = []
+        self._worked = 0.0
         self._news = play.clock.event()
         play.clock.process(self._run())
 
@@ -216,6 +217,7 @@ class _Station:
             with play.cores.request() as core:
                 yield core
                 yield from self._turn()
+            yield from self.stall()
 
     def _turn(self) -> Generator[Any, Any, None]:
         calls = self._waiting[:MOST]
@@ -229,9 +231,15 @@ class _Station:
         """Use a core for so long."""
         if self._play.counts:
             self._play.used[self._name] += microseconds
-        yield self._play.clock.timeout(
-            microseconds * self._play.slower + self._play.stall(microseconds)
-        )
+        self._worked += microseconds
+        yield self._play.clock.timeout(microseconds * self._play.slower)
+
+    def stall(self) -> Generator[Any, Any, None]:
+        """Stand still where something else comes between, which has the core meanwhile."""
+        stall = self._play.stall(self._worked)
+        self._worked = 0.0
+        if stall:
+            yield self._play.clock.timeout(stall)
 
 
 class _Host(_Station):
@@ -262,6 +270,7 @@ class _Host(_Station):
                     self._answers(back)
                 if self._waiting:
                     yield from self._turn()
+            yield from self.stall()
 
 
 class _Worker(_Station):
