@@ -81,12 +81,14 @@ class SteadyClient(Client):
     Attributes:
         unconfirmed: what was posted and the server has not been heard to have read.
         numbers: counted for whoever watches.
+        why: the connection was lost the last time.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.unconfirmed = Unconfirmed(self._ping_behind)
         self.numbers = ConnectionNumbers()
+        self.why = ""
         self._moving = False
         self._next: Srv | None = None
         """Tried before all others."""
@@ -121,7 +123,7 @@ class SteadyClient(Client):
                 self._transport.write(command.unsub_cmd(number, 0))
             with contextlib.suppress(nats.errors.Error):
                 await self.flush(GOODBYE)
-            self._next = other
+            self._next, self.why = other, "the server leaves"
             await self.force_reconnect()
         finally:
             self._moving = False
@@ -224,6 +226,11 @@ class SteadyClient(Client):
         self._take_back()
         await super()._connect_to_server(s)
 
+    async def _process_msg(self, *message: Any) -> None:
+        # Whatever comes says that the server is there, also while a PONG waits behind much else.
+        self._pings_outstanding = 0
+        await super()._process_msg(*message)
+
     async def _process_pong(self) -> None:
         if self._pongs and self._pongs[0].done():
             # Whoever asked no longer waits.
@@ -240,6 +247,11 @@ class SteadyClient(Client):
         error = nats.errors.Error("nats: " + err_msg.strip("'"))
         await self._error_cb(error)
         await self._process_op_err(error)
+
+    async def _process_op_err(self, e: Exception) -> None:
+        if self.is_connected:
+            self.why = str(e) or type(e).__name__
+        await super()._process_op_err(e)
 
     def _drop_connection(self) -> None:
         writer: Any = getattr(self._transport, "_io_writer", None)

@@ -148,7 +148,7 @@ async def _stop(field: Field) -> None:
 # --- the way --------------------------------------------------------------------------------------
 
 
-async def _through_proxy(field: Field) -> None:
+async def through_proxy(field: Field) -> None:
     field.beside = proxy = await asyncio.to_thread(Proxy, field.nats.port)
     field.also.callback(proxy.close)
     field.nats_url = proxy.url
@@ -351,11 +351,11 @@ SCENARIOS = [
         at_least={"stopped": 3},
         check=_lost_on_the_way("stopped"),
     ),
-    Scenario("nats-server slow", _slow, before=_through_proxy, at_least={"slowed down": 4}),
+    Scenario("nats-server slow", _slow, before=through_proxy, at_least={"slowed down": 4}),
     Scenario(
         "connection cut in a request",
         _cut("down"),
-        before=_through_proxy,
+        before=through_proxy,
         errors=CROWDED,
         in_flight=20_000,
         rate=3500.0,
@@ -367,7 +367,7 @@ SCENARIOS = [
     Scenario(
         "connection cut in an answer",
         _cut("up"),
-        before=_through_proxy,
+        before=through_proxy,
         errors=CROWDED,
         in_flight=20_000,
         rate=3500.0,
