@@ -147,7 +147,7 @@ class BurstClient(SteadyClient):
             return
         take = self.takers.get(sid)
         if take is None:
-            await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]  # it takes None
+            await super()._process_msg(sid, subject, reply, data, headers)
             return
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
