@@ -157,11 +157,11 @@ class Slot:
     @property
     def takes_calls(self) -> bool:
         """Whether calls can be handed over now: the one before has finished what it had."""
-        link = self.link
+        link, leaving = self.link, self._leaving
         return (
             link is not None
             and link.state in TAKES_CALLS
-            and (self._leaving is None or not self._leaving[0].calls)
+            and (leaving is None or not leaving[0].calls)
         )
 
     def fits(self, call: Call) -> bool:
@@ -207,7 +207,7 @@ class Slot:
     def write(self) -> None:
         """Write what was handed over."""
         link, out = self.link, self.out
-        if out and link is not None:
+        if link is not None:
             if link.calls:
                 link.busy()
             link.write(out[0] if len(out) == 1 else b"".join(out))
