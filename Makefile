@@ -49,9 +49,11 @@ FUZZ_SECONDS ?= 2
 FUZZ_RUNS ?= 0
 FUZZ_SEED ?= 0
 FUZZ_TARGETS ?=
+FUZZ_FOLDER ?= .fuzz
 
 fuzz: $(VENV)/.installed-dev
-	@$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) --runs $(FUZZ_RUNS) --seed $(FUZZ_SEED) $(FUZZ_TARGETS)
+	@$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) --runs $(FUZZ_RUNS) --seed $(FUZZ_SEED) \
+		--folder $(FUZZ_FOLDER) $(FUZZ_TARGETS)
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m provider.settings_docs .env.example docs/configuration.md

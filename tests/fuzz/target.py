@@ -26,7 +26,18 @@ if TYPE_CHECKING:
 
 CORPUS = Path(__file__).parent / "corpus"
 """Inputs that are always tried: a folder for each target."""
-MODULES = ("wire", "worker", "lattice", "doors", "http", "kserve", "grpc", "settings", "files")
+MODULES = (
+    "wire",
+    "worker",
+    "lattice",
+    "stored",
+    "doors",
+    "http",
+    "kserve",
+    "grpc",
+    "settings",
+    "files",
+)
 """Where targets are; the first part of their names."""
 SECONDS = 2.0
 """Seconds of processor time one input may take. Usual ones take a hundredth of a millisecond."""

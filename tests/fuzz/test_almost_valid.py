@@ -180,13 +180,13 @@ MAPS = {
     "lattice.host_data": [(HOST, as_json)],
     "lattice.config_json": [({"python_main": "m", "sys_path": ["a"], "PROVIDER_X": 1}, as_json)],
     "lattice.claims": [(CLAIMS, as_json)],
-    "lattice.chunks": [
+    "stored.chunks": [
         (
             {"nuid": "a", "size": 2, "digest": "SHA-256=DIGEST", "deleted": False},
             lambda value: as_json(value) + b"\nab",
         )
     ],
-    "lattice.archives": [
+    "stored.archives": [
         (CLAIMS | {"wascap": {"vendor": "v", "target_hashes": {"t": "h"}}}, as_json)
     ],
     "kserve.rest_request": [(INFER, as_json)],
@@ -264,7 +264,7 @@ LINES = {
         b"\n".join,
     ),
     "files.pbtxt": (NODE.encode().split(b"\n"), b"\n".join),
-    "lattice.chunks": (
+    "stored.chunks": (
         [b'{"nuid":"a","size":4,"digest":"SHA-256=DIGEST"}', b"ab", b"cd", b""],
         b"\n".join,
     ),
