@@ -19,6 +19,7 @@ import signal
 import statistics
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cbor2
@@ -118,7 +119,7 @@ def waiting(run: Run) -> Told:
 
 def operations(run: Run) -> Told:
     """Operations a program declares, called in turn."""
-    programs = {}
+    programs: dict[int, Started] = {}
     for level in OPERATIONS:
         text = "from provider.dispatch import operation\n" + "".join(
             f"\n\n@operation(name='py.operation{number}')\ndef operation{number}(arg):\n"
@@ -144,7 +145,8 @@ def clients(run: Run) -> Told:
     answers them.
     """
     started = _provider(run, "clients", PROVIDER_QUEUE_CALLS="20000")
-    lines, aims = [], []
+    lines: list[str] = []
+    aims: list[Aim] = []
     for each in (1, IN_FLIGHT):
         what = f"clients with {each} in flight"
         told = _flat(what, _levels(run, CLIENTS, _of_clients(run, started, each)), 64, 1)
@@ -286,7 +288,7 @@ def measure(names: Sequence[str], rounds: int, seconds: float) -> list[Told]:
     Raises:
         Failed: a call was not answered with a result, or a process died.
     """
-    told = []
+    told: list[Told] = []
     for name in names:
         say(name)
         with Processes() as processes, LoadGenerator() as load:
@@ -304,7 +306,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short round, and less steady")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="counted in each cell")
-    parser.add_argument("--json", type=argparse.FileType("w"), help="write what was measured here")
+    parser.add_argument("--json", type=Path, help="write what was measured here")
     options = parser.parse_args()
     unknown = set(options.names) - set(ALL)
     if unknown:
@@ -325,7 +327,7 @@ def main() -> int:
     for aim in (aim for each in told for aim in each.aims):
         print(f"| {aim.text} | {aim.asked} | {aim.found} | {aim.verdict} |")
     if options.json is not None:
-        json.dump(_as_map(told), options.json, indent=1)
+        options.json.write_text(json.dumps(_as_map(told), indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nats
+import nats.errors
 
 from benchmarks.measuring.processes import PATIENCE, Processes
 from benchmarks.measuring.rows import start_provider

@@ -320,7 +320,7 @@ class Load:
 
     def _give_up(self, now: int) -> int:
         """Count calls that nobody answered in time; how many they were."""
-        late = []
+        late: list[tuple[bytes, int]] = []
         # Oldest first.
         for name, due in self._open.items():
             if due + self._patience > now:

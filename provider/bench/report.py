@@ -83,7 +83,8 @@ def lines(plan: Plan, outcome: Outcome, width: int = 80) -> list[str]:
 
 def doubts(plan: Plan, outcome: Outcome) -> list[str]:
     """What stands in the way of believing the numbers."""
-    counted, told = outcome.counted, []
+    counted = outcome.counted
+    told: list[str] = []
     if outcome.ended == NOBODY:
         told.append("nobody answers any more; ended early")
     elif outcome.ended == LOST:
