@@ -15,7 +15,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import tests.faults
-from tests.faults.scenario import CALLS, Outcome, Scenario, run
+from tests.faults.outcome import Outcome, run
+from tests.faults.scenario import CALLS, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
