@@ -161,7 +161,7 @@ class _Host:
         self._loaded = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._address = Address(settings.lattice, settings.key, settings.link_name, settings.name)
-        self._watch = Watch(self._files_changed)
+        self._watch = Watch(self._files_changed, settings.reload_poll)
         self._fleet = Fleet(
             setup,
             FleetOptions(
