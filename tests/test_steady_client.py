@@ -20,6 +20,7 @@ from provider.host.burst import Burst
 from provider.unconfirmed import MOST_AGAIN
 from tests.conftest import PATIENCE
 from tests.proxy import Proxy
+from tests.test_connection import free_port
 
 
 @pytest.fixture
@@ -328,3 +329,26 @@ def test_what_is_sent_on_a_connection_that_has_just_gone_is_kept(nats_server):
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # how nats-py calls aiohttp
+async def test_over_a_websocket_it_is_the_same(nats_server, tmp_path):
+    pytest.importorskip("aiohttp")
+    config = tmp_path / "ws.conf"
+    port = free_port()
+    config.write_text(f'websocket {{ listen: "127.0.0.1:{port}", no_tls: true }}\n')
+    server = type(nats_server)("-c", str(config))
+    try:
+        async with connected(f"ws://127.0.0.1:{port}") as client, listener(server, "k") as heard:
+            client.post([pub(b"k", b"0")])
+            await client.unconfirmed.empty()
+            server.stop()
+            client.post([pub(b"k", b"1")])
+            await until(lambda: not client.is_connected)
+            client.post([pub(b"k", b"2")])
+            server.start()
+            await client.unconfirmed.empty()
+            await until(lambda: set(heard) >= {b"0"})
+            assert client.numbers.lost == 1
+    finally:
+        server.stop()
