@@ -72,7 +72,7 @@ class Watch(FileSystemEventHandler):
     def _watch(self, folder: str, identity: tuple[int, int]) -> None:
         try:
             if self._observer is None:
-                observer = PollingObserver(self._poll) if self._poll else Observer()
+                observer = PollingObserver(timeout=self._poll) if self._poll else Observer()
                 observer.daemon = True
                 observer.start()
                 self._observer = observer
