@@ -92,6 +92,8 @@ class SteadyClient(Client):
         self._moving = False
         self._next: Srv | None = None
         """Tried before all others."""
+        self._left: Srv | None = None
+        """Not tried first, since it was lost."""
 
     async def close(self) -> None:
         """End. A server that does not read does not keep us."""
@@ -188,6 +190,7 @@ class SteadyClient(Client):
 
     async def _attempt_reconnect(self) -> None:
         self._drop_connection()
+        self._left = self._current_server
         while True:
             try:
                 await super()._attempt_reconnect()
@@ -210,6 +213,11 @@ class SteadyClient(Client):
         await super()._close(status, do_cbs)
 
     async def _select_next_server(self) -> None:
+        pool = self._server_pool
+        if self._left is not None and len(pool) > 1 and pool[0] is self._left:
+            # One that stands still would be waited for.
+            pool.append(pool.pop(0))
+        self._left = None
         if self._next in self._server_pool:
             self._server_pool.remove(self._next)
             self._server_pool.insert(0, self._next)

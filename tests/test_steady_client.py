@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
+import signal
 import time
 
 import nats.errors
@@ -352,3 +354,23 @@ async def test_over_a_websocket_it_is_the_same(nats_server, tmp_path):
             assert client.numbers.lost == 1
     finally:
         server.stop()
+
+
+async def test_a_server_that_stood_still_is_not_tried_first(nats_server):
+    other = type(nats_server)()
+    try:
+        client = BurstClient(Burst())
+        options = NatsOptions((nats_server.url, other.url), ping=0.1)
+        await connection.connect(options, name="test", wait=False, client=client)
+        servers = {server.port: server for server in (nats_server, other)}
+        # By chance it would be, half of the time.
+        for number in range(6):
+            here = client.connected_url.port
+            os.kill(servers[here].pid, signal.SIGSTOP)
+            await until(lambda number=number: client.stats["reconnects"] > number)
+            assert client.connected_url.port != here
+            assert client.numbers.tries == 0
+            os.kill(servers[here].pid, signal.SIGCONT)
+        await client.close()
+    finally:
+        other.stop()

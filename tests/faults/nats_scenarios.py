@@ -252,6 +252,20 @@ async def _leave_one_of_two(field: Field) -> None:
     await _forget_what_was_lost(field)
 
 
+async def _stop_one_of_two(field: Field) -> None:
+    """It says nothing; the provider finds out, and goes to the other."""
+    here, there = field.beside
+    await asyncio.to_thread(there.start)
+    while await field.go_on(2500, 4500):
+        os.kill(here.pid, signal.SIGSTOP)
+        field.did["stopped"] += 1
+        back = await field.logged("nats_reconnected", field.did["stopped"])
+        assert back["server"].endswith(f":{there.port}"), f"it is at {back['server']}"
+        os.kill(here.pid, signal.SIGCONT)
+        here, there = there, here
+    await _forget_what_was_lost(field)
+
+
 def _nearly_nothing_is_lost(field: Field) -> None:
     """What two servers tell each other a moment too late, and not what was accepted."""
     _all_that_ran_was_answered(field)
@@ -396,6 +410,19 @@ SCENARIOS = [
         again=True,
         at_least={"left": 3},
         check=_nearly_nothing_is_lost,
+    ),
+    Scenario(
+        "nats-server of a cluster stopped",
+        _stop_one_of_two,
+        before=_three_servers,
+        settings=PINGED,
+        errors=CROWDED,
+        in_flight=20_000,
+        rate=3500.0,
+        cut=True,
+        again=True,
+        at_least={"stopped": 3},
+        check=_lost_on_the_way("stopped"),
     ),
     Scenario(
         "a caller does not read",
