@@ -183,9 +183,9 @@ def bench(
         typer.echo(json_line(report.as_map(plan, target, outcome)))
     else:
         for text in report.lines(plan, outcome, shutil.get_terminal_size().columns):
-            typer.echo(text)
+            typer.echo(_showable(text))
     for doubt in report.doubts(plan, outcome):
-        typer.echo(f"note: {doubt}", err=True)
+        typer.echo(_showable(f"note: {doubt}"), err=True)
     raise typer.Exit(_exit_code(outcome))
 
 
@@ -312,6 +312,12 @@ async def _loaded(load: Load, settings: Settings, request: bytes, line: Progress
             line.show({"done": round(done, 1), "total": total, "note": f"s  {note}"})
 
         return await load.run(tell)
+
+
+def _showable(text: str) -> str:
+    """The text without what this terminal cannot show; figures are not lost for want of a bar."""
+    encoding = sys.stdout.encoding or "ascii"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def _exit_code(outcome: Outcome) -> int:
