@@ -134,6 +134,9 @@ BLOCKS: dict[str, Callable[[Report], str]] = {
     "line": line,
 }
 
+OTHERS = ("where",)
+"""Blocks that other programs make: `benchmarks.instructions`."""
+
 
 def blocks_in(document: str) -> list[str]:
     """The names of the blocks a document has.
@@ -144,20 +147,25 @@ def blocks_in(document: str) -> list[str]:
     names = [found["name"] for found in _BLOCK.finditer(document)]
     if not names:
         raise ValueError("it has no block `<!-- bench: NAME -->` ... `<!-- bench: end -->`")
-    unknown = set(names) - set(BLOCKS)
+    known = {*BLOCKS, *OTHERS}
+    unknown = set(names) - known
     if unknown:
-        raise ValueError(f"nobody makes its block {min(unknown)}; there are {list(BLOCKS)}")
+        raise ValueError(f"nobody makes its block {min(unknown)}; there are {sorted(known)}")
     return names
 
 
 def renewed(document: str, report: Report) -> str:
     """The document with its blocks as this report has them; one that it has not whole stays."""
     whole_run = all(aim.figure is not None for aim in aims(report))
+    made = {name: make(report) for name, make in BLOCKS.items() if whole_run or name != "aims"}
+    return replaced(document, made)
+
+
+def replaced(document: str, texts: Mapping[str, str]) -> str:
+    """The document with these texts in the blocks of their names; all else stays."""
 
     def block(found: re.Match[str]) -> str:
-        text = BLOCKS[found["name"]](report)
-        if not text or (found["name"] == "aims" and not whole_run):
-            return found[0]
-        return f"<!-- bench: {found['name']} -->\n{text}\n<!-- bench: end -->"
+        text = texts.get(found["name"])
+        return f"<!-- bench: {found['name']} -->\n{text}\n<!-- bench: end -->" if text else found[0]
 
     return _BLOCK.sub(block, document)
