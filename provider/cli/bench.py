@@ -33,7 +33,8 @@ from provider.errors import CallError, ExitCode, Fault, StartError
 from provider.settings import Settings  # noqa: TC001  with_settings evaluates the annotation
 
 if TYPE_CHECKING:
-    from provider.bench.load import Load, Outcome
+    from provider.bench.load import Load
+    from provider.bench.outcome import Outcome
     from provider.bench.plan import Plan
 
 LOAD = "Load"
@@ -321,7 +322,7 @@ def _showable(text: str) -> str:
 
 
 def _exit_code(outcome: Outcome) -> int:
-    from provider.bench.load import INTERRUPTED, LOST, NOBODY
+    from provider.bench.outcome import INTERRUPTED, LOST, NOBODY
 
     if outcome.ended == INTERRUPTED:
         return 130

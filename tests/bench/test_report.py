@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provider.bench.load import Outcome
+from provider.bench.outcome import Outcome
 from provider.bench.plan import Plan
 from provider.bench.report import as_map, doubts, lines
 from provider.bench.tally import Tally
