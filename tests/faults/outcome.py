@@ -119,7 +119,8 @@ async def _enough(field: Field, calls: int, seconds: float) -> None:
     await load.more(calls)
     missing = field.scenario.at_least.items()
     while any(field.did[what] < least for what, least in missing) and load.count.taken < 20 * calls:
-        await load.more(100)
+        if not await load.more(100):
+            return
     while (left := began + seconds - time.monotonic()) > 0:
         await asyncio.sleep(min(left, 0.5))
     load.stop()

@@ -13,6 +13,8 @@ import contextlib
 import json
 import os
 import random
+import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -263,6 +265,14 @@ class Field:
         return []
 
     def close(self) -> None:
+        for provider in self.providers:
+            if provider.process.poll() is None:
+                provider.signal(signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    provider.process.wait(PATIENCE)
+        for process in self.left():  # what ought not to be there keeps nobody waiting
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         for provider in self.providers:
             provider.close()
         self.also.close()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import pkgutil
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,8 @@ def main() -> int:
     names = options.only or list(scenarios)
     if unknown := set(names) - set(scenarios):
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))  # nothing is left
     outcomes = []
     for name in names:
         scenario = scenarios[name]
