@@ -55,6 +55,9 @@ class BurstClient(SteadyClient):
         burst: begun and ended around the messages of each read.
     """
 
+    # What was accepted is answered: with all that a worker has in hand when no more is taken.
+    most_pending = 512 << 20
+
     def __init__(self, burst: Burst) -> None:
         super().__init__()
         self.burst = burst

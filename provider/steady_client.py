@@ -79,10 +79,13 @@ class SteadyClient(Client):
     """A NATS client that stays.
 
     Attributes:
+        most_pending: bytes that wait to be sent, or to be read by the server, at most.
         unconfirmed: what was posted and the server has not been heard to have read.
         numbers: counted for whoever watches.
         why: the connection was lost the last time.
     """
+
+    most_pending = 64 << 20
 
     def __init__(self) -> None:
         super().__init__()

@@ -171,6 +171,7 @@ async def test_what_a_server_refuses_is_not_sent_again_and_again(nats_server):
 
 async def test_too_much_that_is_not_read_is_refused(proxy):
     async with connected(proxy.url) as client:
+        client._max_pending_size = 64 << 20
         proxy.freeze()
         kept = 0
         with pytest.raises(nats.errors.OutboundBufferLimitError):

@@ -104,6 +104,7 @@ class Fleet:
         self.catalogue = Catalogue(options.start_timeout)
         """What the program declares."""
         self._waiting: collections.deque[Call] = collections.deque()
+        self._held = False
         self.burst = Burst() if burst is None else burst
         self.slots = tuple(
             Slot(setup, options.start_timeout, self.burst, self) for _ in range(options.workers)
@@ -227,6 +228,12 @@ class Fleet:
         if not self.burst.open:
             self.burst.want()
 
+    def hold(self, held: bool) -> None:  # noqa: FBT001  it is told of one thing
+        """Hand over no calls, because their results have nowhere to go; or do so again."""
+        self._held = held
+        if not held:
+            self.burst.want()
+
     def open_calls(self) -> Iterator[Call]:
         """Every call that waits or runs and is not answered."""
         reloads = (reload.call for reload in self._under_way)
@@ -246,7 +253,7 @@ class Fleet:
     def _hand_over(self) -> None:
         """Hand over what waits, where there is one worker."""
         waiting, files, slot = self._waiting, self._files, self.slots[0]
-        if not (waiting or files.told_of_change) or not slot.takes_calls:
+        if not (waiting or files.told_of_change) or self._held or not slot.takes_calls:
             return
         # The comparison comes first: it notes what this reload is for, so none is asked for twice.
         if self._watching and files.changed():
@@ -260,7 +267,7 @@ class Fleet:
 
     def _hand_over_to_several(self) -> None:
         waiting, files = self._waiting, self._files
-        if not (waiting or files.told_of_change):
+        if not (waiting or files.told_of_change) or self._held:
             return
         takers = [slot for slot in self.slots if slot.takes_calls]
         if not takers:

@@ -267,6 +267,7 @@ class _Host:
 
     def _crowded(self, crowded: bool) -> None:
         _log.warning("answers_wait" if crowded else "answers_wait_no_longer")
+        self._fleet.hold(crowded)
         self._admission.crowd("NATS takes no more answers for the moment" if crowded else "")
 
     async def _open_doors(

@@ -335,9 +335,8 @@ async def _be_greedy(field: Field) -> None:
     greedy = Greedy(field.nats.port, field.subject)
     field.also.callback(greedy.close)
     while await field.go_on(500, 1000):
-        pass
+        field.did["cut off"] = greedy.cut
     await asyncio.to_thread(greedy.close)
-    field.did["cut off"] = greedy.cut
     assert not field.provider.events("nats_disconnected"), "the provider was cut off as well"
 
 
