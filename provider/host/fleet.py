@@ -228,7 +228,7 @@ class Fleet:
         if not self.burst.open:
             self.burst.want()
 
-    def hold(self, held: bool) -> None:  # noqa: FBT001  it is told of one thing
+    def hold(self, held: bool) -> None:
         """Hand over no calls, because their results have nowhere to go; or do so again."""
         self._held = held
         if not held:
