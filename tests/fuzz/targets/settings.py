@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -16,9 +14,12 @@ from provider.servers import mask_url, parse_servers, with_scheme, without_secre
 from provider.settings import kinds
 from provider.settings.load import load
 from provider.settings.table import KNOBS, Settings
-from tests.fuzz.target import MOST_TEXT, target
+from tests.fuzz.target import MOST_TEXT, scratch, target
 
-_FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FOLDER = scratch()
 (_FOLDER / "nats" / "context").mkdir(parents=True)
 _SECRET = "s3cret"
 _NAMES = [knob.variable for knob in KNOBS.values()]

@@ -9,9 +9,7 @@ import gzip
 import io
 import json
 import tarfile
-import tempfile
 from hashlib import sha256
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +20,7 @@ from provider.lattice import archive, cargo, nkeys, seed_file, subjects
 from provider.lattice.chunks import ChunkStore
 from provider.lattice.claims import sign
 from provider.lattice.nkeys import BadKey, KeyPair, Kind
-from tests.fuzz.target import MOST_TEXT, target, told
+from tests.fuzz.target import MOST_TEXT, scratch, target, told
 
 _loop = asyncio.new_event_loop()
 _ACCOUNT = KeyPair.from_raw(Kind.ACCOUNT, b"\x07" * 32)
@@ -80,7 +78,7 @@ def chunks(data: bytes) -> None:
         assert set(subjects.bucket(name)) <= set(map(chr, range(33, 127))) - set(".*>")
 
 
-_FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
+_FOLDER = scratch()
 _LIMITS = archive.Limits(size=1 << 20, entries=8)
 _BODY = {
     "iat": 1,
