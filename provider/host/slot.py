@@ -226,6 +226,7 @@ class Slot:
         """
         link = self._new_link()
         loaded = await self._load(link)
+        await self._join(link, loaded)
         self._serve_with(link, loaded)
         return loaded
 
@@ -257,13 +258,18 @@ class Slot:
             await asyncio.wait({self._retiring})
         link = self._new_link()
         loaded = await self._load(link)
-        if self.reloads is not None:
-            await self.reloads.settled()
+        try:
+            if self.reloads is not None:
+                await self.reloads.settled()
+        except asyncio.CancelledError:
+            await link.kill("nobody wants it any more")
+            raise
         old, asked = self.link, self.reloads
         if self._closed or old is None or asked is None or old.state not in TAKES_CALLS:
             # It died meanwhile, and is being replaced already.
             await link.kill("the worker it was to replace has gone")
             return
+        await self._join(link, loaded)
         self._leaving = old, asked
         self._serve_with(link, loaded)
         self._retiring = asyncio.get_running_loop().create_task(self._retire(old))
@@ -294,6 +300,13 @@ class Slot:
         finally:
             self.loading -= 1
 
+    async def _join(self, link: Link, loaded: dict[str, Any]) -> None:
+        try:
+            self._owner.joins(link, loaded)
+        except Exception as error:  # noqa: BLE001  who wrote that map is the worker
+            await link.kill("what it said of its program makes no sense", Cause.LINK)
+            raise StartError(f"the worker did not say what it has loaded: {error!r}") from None
+
     def _new_link(self) -> Link:
         owner = self._owner
         return Link(
@@ -309,7 +322,6 @@ class Slot:
         )
 
     def _serve_with(self, link: Link, loaded: dict[str, Any]) -> None:
-        self._owner.joins(link, loaded)
         self.health.forget()
         self.health.declared = bool(loaded.get("health"))
         self.out = []
@@ -398,7 +410,9 @@ class Slot:
             self._retry.clear()
             link = self._new_link()
             try:
-                self._serve_with(link, await self._load(link))
+                loaded = await self._load(link)
+                await self._join(link, loaded)
+                self._serve_with(link, loaded)
             except Exception as error:  # noqa: BLE001  whatever it was, there has to be a next try
                 await link.kill("it could not be started")
                 reason = str(error) if isinstance(error, StartError) else repr(error)
