@@ -111,6 +111,27 @@ async def test_a_callback_that_raises_ends_nothing(nats_server, monkeypatch, eve
     assert len(failed) >= 3
 
 
+async def test_what_is_said_of_a_server_that_leaves_may_raise(nats_server, monkeypatch, events):
+    def raising(_self):
+        raise RuntimeError("nobody knows where")
+
+    async with connected(nats_server.url) as client:
+        monkeypatch.setattr(BurstClient, "connected_url", property(raising))
+        await client._process_info({"ldm": True})
+        await client.flush()
+        assert [line["callback"] for line in events.of("nats_callback_failed")] == ["on_lame_duck"]
+
+
+async def test_who_is_told_of_the_end_may_raise(nats_server, events):
+    def raising():
+        raise RuntimeError("not now")
+
+    async with connected(nats_server.url, on_lost=raising) as client:
+        await client.close()
+        assert client.is_closed
+    assert [line["callback"] for line in events.of("nats_callback_failed")] == ["on_closed"]
+
+
 async def test_a_log_that_cannot_be_written_ends_nothing(nats_server, monkeypatch):
     class Broken:
         def __getattr__(self, _name):
