@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from tests.conftest import PATIENCE
-from tests.faults.load import LATE, Count
+from tests.faults.count import LATE, Count
 from tests.faults.scenario import Field
 
 if TYPE_CHECKING:

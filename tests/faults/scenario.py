@@ -25,10 +25,12 @@ from typing import TYPE_CHECKING, Any
 import nats
 
 from tests.conftest import PATIENCE, NatsServer, Provider, clean_environment
-from tests.faults.load import Count, Load
+from tests.faults.load import Load
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+
+    from tests.faults.count import Count
 
 CALLS = 20_000
 """Calls that are answered in a short run, refusals not counted."""
