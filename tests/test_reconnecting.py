@@ -7,16 +7,19 @@ import contextlib
 import os
 import signal
 import statistics
+from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
 
+from provider import client as provider_client
 from provider import connection, reconnecting
 from provider.burst_client import BurstClient
 from provider.connection import NatsOptions
 from provider.host.burst import Burst
 from provider.reconnecting import MOST_REFUSALS, Connecting, pause
 from tests.conftest import PATIENCE
+from tests.proxy import Proxy
 
 HANDLER = "def handle(command, arg): return arg\n"
 
@@ -255,3 +258,63 @@ async def test_messages_that_come_too_fast_are_told_of_with_their_subject(nats_s
     assert all(line["subject"] == "too.fast.*" for line in told)
     assert told[0]["waiting"] == 4
     assert told[0]["waiting_bytes"] >= 40
+
+
+def test_a_provider_that_stops_while_it_is_away_still_answers(start_provider, nats_server):
+    way = Proxy(nats_server.port)
+    try:
+        provider = start_provider(
+            """
+            import os, time
+            def handle(command, arg):
+                print("at work")
+                while not os.path.exists(arg):
+                    time.sleep(0.01)
+                return "done"
+            """,
+            nats=way.url,
+        )
+        gate = Path(provider.environment["PYTHON_DISPATCH"]).with_name("gate")
+
+        async def work():
+            async with provider_client.connect(
+                nats_server.url, timeout=PATIENCE, **provider.address
+            ) as python:
+                call = asyncio.create_task(python.call("x", str(gate)))
+                await asyncio.to_thread(provider.wait_for, "printed", text="at work")
+                way.refuse()
+                await asyncio.to_thread(provider.wait_for, "nats_disconnected")
+                provider.signal(signal.SIGTERM)
+                await asyncio.to_thread(provider.wait_for, "draining")
+                gate.touch()
+                way.accept()
+                return await call
+
+        assert asyncio.run(work()) == "done"
+        assert provider.wait() == 0
+        assert not provider.events("answers_not_delivered")
+    finally:
+        way.close()
+
+
+def test_answers_nobody_takes_are_told_of_at_the_end(start_provider, nats_server):
+    way = Proxy(nats_server.port)
+    try:
+        provider = start_provider(
+            "import time\ndef handle(command, arg): return time.sleep(arg)", nats=way.url
+        )
+
+        async def work():
+            async with provider_client.connect(nats_server.url, **provider.address) as python:
+                call = asyncio.create_task(python.call("x", 0.5))
+                while (await python.status())["open"] == 0:
+                    pass
+                way.refuse()
+                await asyncio.to_thread(provider.wait_for, "nats_disconnected")
+                call.cancel()
+
+        asyncio.run(work())
+        assert provider.stop() == 0
+        assert provider.wait_for("answers_not_delivered")["bytes"] > 0
+    finally:
+        way.close()
