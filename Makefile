@@ -2,7 +2,9 @@
 # make test   install what the tests need, check the house rules, run the suite
 # make coverage  the suite again, with how much of the code it runs
 # make bench  what calls cost beside raw nats-py and others, in minutes; BENCH=--quick for less than one
+# make scale  how far it reaches, and what more of everything costs, into docs/scale.md; minutes
 # make fuzz   make up inputs for everything that reads bytes from outside (docs/testing.md)
+# make soak   every fault under load for half a minute each, and a table; SOAK='--seconds 5' for less
 # make docs   write .env.example and docs/configuration.md again from the settings
 # make lock   resolve pyproject.toml afresh into the two lock files
 
@@ -15,7 +17,7 @@ TEST_PROCESSES ?= 6
 # Thousands of processes are started here that would all compile the same files again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test coverage check bench fuzz docs lock clean
+.PHONY: run test coverage check bench scale fuzz soak docs lock clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.installed
@@ -44,14 +46,23 @@ check: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.call $(BENCH)
 
+scale: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.scale --markdown docs/scale.md
+	$(BIN)/python -m benchmarks.growth --markdown docs/scale.md
+
 # Two minutes: FUZZ_SECONDS for each target, or FUZZ_RUNS inputs. The seed it tells makes it again.
 FUZZ_SECONDS ?= 2
 FUZZ_RUNS ?= 0
 FUZZ_SEED ?= 0
 FUZZ_TARGETS ?=
+FUZZ_FOLDER ?= .fuzz
 
 fuzz: $(VENV)/.installed-dev
-	@$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) --runs $(FUZZ_RUNS) --seed $(FUZZ_SEED) $(FUZZ_TARGETS)
+	@$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) --runs $(FUZZ_RUNS) --seed $(FUZZ_SEED) \
+		--folder $(FUZZ_FOLDER) $(FUZZ_TARGETS)
+
+soak: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.faults.soak $(SOAK)
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m provider.settings_docs .env.example docs/configuration.md

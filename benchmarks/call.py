@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measuring import environments, table
+from benchmarks.measuring.payloads import CHUNKED
 from benchmarks.measuring.processes import ROOT
 from benchmarks.measuring.report import SECTIONS, Plan, measure
 from benchmarks.measuring.rows import PEERS
@@ -30,7 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 PLOTTER = ROOT / "benchmarks" / "measuring" / "plot.py"
-QUICK = {"rounds": 2, "seconds": 0.3, "chunked_rounds": 1, "passages": (5, 1), "starts": 2}
+QUICK: dict[str, Any] = {
+    "rounds": 2,
+    "seconds": 0.3,
+    "chunked": CHUNKED[:1],
+    "chunked_rounds": 1,
+    "passages": (5, 1),
+    "starts": 2,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,7 +101,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--chunked",
         type=_numbers,
-        default=usual.chunked,
         help="bytes of payloads that go through the object store "
         f"({','.join(map(str, usual.chunked))})",
     )
@@ -110,8 +117,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    chosen: dict[str, Any] = dict(QUICK) if options.quick else {}
-    for name in ("rounds", "seconds"):
+    chosen = dict(QUICK) if options.quick else {}
+    for name in ("rounds", "seconds", "chunked"):
         if getattr(options, name) is not None:
             chosen[name] = getattr(options, name)
     return Plan(
@@ -119,7 +126,6 @@ def _plan(options: argparse.Namespace) -> Plan:
         sections=options.sections,
         in_flight=options.in_flight,
         peers=options.peers,
-        chunked=options.chunked,
         **chosen,
     )
 

@@ -1,6 +1,6 @@
 """What more of everything costs: calls that wait, operations, clients, workers, replicas.
 
-    python -m benchmarks.growth [--quick] [--rounds 5] [--seconds 1] [--json FILE] [NAME]...
+    python -m benchmarks.growth [--quick] [--rounds 5] [--seconds 1] [--markdown FILE] [NAME]...
 
 The rule of this file: what is told is the CPU of the provider's processes for a call, taken from
 Linux, in ratios of the same round, so that a machine with other things to do makes it slower and
@@ -15,11 +15,14 @@ import argparse
 import asyncio
 import json
 import os
+import platform
 import signal
 import statistics
 import sys
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cbor2
 import nats
@@ -30,6 +33,7 @@ from benchmarks.measuring.rows import start_provider
 from benchmarks.measuring.said import Failed, say
 from benchmarks.measuring.work import FACTORIAL
 from benchmarks.scaling.load import Cell, LoadGenerator
+from benchmarks.scaling.told import Told, aims, as_map, renewed
 from provider.settings import KNOBS
 
 if TYPE_CHECKING:
@@ -95,15 +99,6 @@ class Run:
         )
 
 
-@dataclass(frozen=True)
-class Told:
-    """What came of one measurement: lines of a table, and aims."""
-
-    title: str
-    lines: list[str]
-    aims: list[Aim]
-
-
 # --- one after the other -------------------------------------------------------------------------
 
 
@@ -118,7 +113,7 @@ def waiting(run: Run) -> Told:
 
 def operations(run: Run) -> Told:
     """Operations a program declares, called in turn."""
-    programs = {}
+    programs: dict[int, Started] = {}
     for level in OPERATIONS:
         text = "from provider.dispatch import operation\n" + "".join(
             f"\n\n@operation(name='py.operation{number}')\ndef operation{number}(arg):\n"
@@ -144,14 +139,15 @@ def clients(run: Run) -> Told:
     answers them.
     """
     started = _provider(run, "clients", PROVIDER_QUEUE_CALLS="20000")
-    lines, aims = [], []
+    lines: list[str] = []
+    found: list[Aim] = []
     for each in (1, IN_FLIGHT):
         what = f"clients with {each} in flight"
         told = _flat(what, _levels(run, CLIENTS, _of_clients(run, started, each)), 64, 1)
         lines += [*told.lines, ""]
-        aims += told.aims
+        found += told.aims
     cells = _levels(run, CLIENTS, _of_clients(run, started, 0))
-    return Told("clients", [*lines, *_lines(f"clients with {IN_FLIGHT} in all", cells)], aims)
+    return Told("clients", [*lines, *_lines(f"clients with {IN_FLIGHT} in all", cells)], found)
 
 
 def _of_clients(run: Run, started: Started, each: int) -> Callable[[int], Measured]:
@@ -286,7 +282,7 @@ def measure(names: Sequence[str], rounds: int, seconds: float) -> list[Told]:
     Raises:
         Failed: a call was not answered with a result, or a process died.
     """
-    told = []
+    told: list[Told] = []
     for name in names:
         say(name)
         with Processes() as processes, LoadGenerator() as load:
@@ -304,7 +300,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short round, and less steady")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="counted in each cell")
-    parser.add_argument("--json", type=argparse.FileType("w"), help="write what was measured here")
+    parser.add_argument("--json", type=Path, help="write what was measured here")
+    parser.add_argument("--markdown", type=Path, help="renew the block of this document")
     options = parser.parse_args()
     unknown = set(options.names) - set(ALL)
     if unknown:
@@ -321,25 +318,20 @@ def main() -> int:
         return 130
     for each in told:
         print("\n".join([*each.lines, ""]))
-    print("| aim | asked | found | |\n|---|--:|--:|---|")
-    for aim in (aim for each in told for aim in each.aims):
-        print(f"| {aim.text} | {aim.asked} | {aim.found} | {aim.verdict} |")
+    print(aims(told))
+    if options.markdown is not None:
+        text = options.markdown.read_text(encoding="utf-8")
+        options.markdown.write_text(renewed(text, told, _about(rounds, seconds)), encoding="utf-8")
     if options.json is not None:
-        json.dump(_as_map(told), options.json, indent=1)
+        options.json.write_text(json.dumps(as_map(told), indent=1) + "\n", encoding="utf-8")
     return 0
 
 
-def _as_map(told: list[Told]) -> dict[str, Any]:
-    return {
-        each.title: {
-            "lines": each.lines,
-            "aims": [
-                {"text": aim.text, "bound": aim.bound, "figure": aim.figure, "verdict": aim.verdict}
-                for aim in each.aims
-            ],
-        }
-        for each in told
-    }
+def _about(rounds: int, seconds: float) -> str:
+    return (
+        f"Medians of {rounds} rounds of {seconds:g} s, {time.strftime('%Y-%m-%d')}; "
+        f"{os.cpu_count()} cores, Python {platform.python_version()}."
+    )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cbor2
 import nats
+import nats.errors
 
 from benchmarks.measuring.processes import PATIENCE, Processes
 from benchmarks.measuring.rows import start_provider
@@ -47,6 +49,15 @@ RATES = (1e5, 1e6)
 HANDLERS = (0.0, 1000.0)
 """Microseconds."""
 SETTINGS = {"PROVIDER_QUEUE_CALLS": "20000"}
+SPINNING = """
+import time
+
+def handle(command, arg):
+    end = time.process_time_ns() + arg * 1000
+    while time.process_time_ns() < end:
+        pass
+"""
+"""A function that uses a core for so many microseconds."""
 
 
 class Bench:
@@ -75,7 +86,11 @@ class Bench:
         self._seconds = seconds
 
     def measure(
-        self, subject: str, hosts: Sequence[dict[str, int]], levels: Sequence[int], url: str = ""
+        self,
+        subject: str,
+        hosts: Sequence[dict[str, int]],
+        levels: Sequence[int],
+        request: bytes = FACTORIAL.request,
     ) -> dict[int, Measured]:
         """Cells of these numbers of calls in flight; of each the median over the rounds by CPU.
 
@@ -83,7 +98,7 @@ class Bench:
             subject: that is asked.
             hosts: processes of the providers behind it.
             levels: calls in flight.
-            url: of the NATS server that is asked; the run's own when empty.
+            request: what is asked.
         """
         named = {
             f"{name} {number}" if number else name: process
@@ -94,9 +109,9 @@ class Bench:
         for _ in range(self._rounds):
             for level in levels:
                 cell = Cell(
-                    url=url or self.processes.nats_url,
+                    url=self.processes.nats_url,
                     subject=subject,
-                    requests=[FACTORIAL.request.hex()],
+                    requests=[request.hex()],
                     in_flight=level,
                     seconds=self._seconds,
                     processes={"nats": self._nats, **named},
@@ -154,6 +169,18 @@ def measure(rounds: int, seconds: float) -> Report:
             )
             for level, cell in of_two.items()
         ]
+        say("functions that take time")
+        program = processes.folder / "spinning.py"
+        program.write_text(SPINNING, encoding="utf-8")
+        for workers in (1, 2):
+            settings = {**SETTINGS, "PROVIDER_WORKERS": str(workers)}
+            spun = start_provider(processes, program, f"spun{workers}", settings)
+            request = cbor2.dumps({"operation": "py.spin", "payload": int(HANDLERS[-1])})
+            (cell,) = bench.measure(spun.subject, [spun.processes], (16,), request).values()
+            scene = replace(_scene(16, 1, cell), workers=workers, handler=HANDLERS[-1])
+            checked.append(
+                Checked(f"function of 1 ms, workers: {workers}", play(scene, constants), cell)
+            )
         say("two NATS servers")
         routed = _routed(rounds, seconds, load)
     say("sizes")

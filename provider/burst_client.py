@@ -44,6 +44,9 @@ class BurstClient(SteadyClient):
         burst: begun and ended around the messages of each read.
     """
 
+    # What was accepted is answered: with all that a worker has in hand when no more is taken.
+    most_pending = 512 << 20
+
     def __init__(self, burst: Burst) -> None:
         super().__init__()
         self.burst = burst
@@ -162,7 +165,7 @@ class BurstClient(SteadyClient):
             return
         take = self.takers.get(b"%d" % sid)
         if take is None:
-            await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]  # it takes None
+            await super()._process_msg(sid, subject, reply, data, headers)
             return
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)

@@ -20,6 +20,7 @@ from provider.credentials import Credentials, GivenCredentials, key_pair
 from provider.errors import StartError
 from provider.reconnecting import Connecting, pause
 from provider.servers import with_scheme, without_secrets
+from provider.steady_client import SteadyClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,7 +167,11 @@ async def connect(
             # Not typed as the fraction it is, because nats-py only announces whole seconds.
             ping_interval=cast("Any", options.ping),
             max_outstanding_pings=MOST_UNANSWERED,
-            pending_size=64 * 1024 * 1024,
+            pending_size=(
+                client.most_pending
+                if isinstance(client, SteadyClient)
+                else SteadyClient.most_pending
+            ),
             error_cb=state.on_error,
             disconnected_cb=state.on_disconnected,
             reconnected_cb=state.on_reconnected,

@@ -107,7 +107,6 @@ class Connecting:
         self._tries = 0
         self._refusals = 0
         self._away_since: float | None = None
-        self._why = ""
         self._tasks: set[asyncio.Task[Any]] = set()
         self.made = False
 
@@ -120,9 +119,8 @@ class Connecting:
             self._tried()
             self._begin_failed(error)
         elif isinstance(error, nats.errors.UnexpectedEOF):
-            self._why = "the server hung up"
+            pass  # said when the connection is given up for it
         elif self._client.is_connected:
-            self._why = _text(error)
             _log.warning("nats_error", error=_text(error))
         else:
             self._tried()
@@ -235,7 +233,8 @@ class Connecting:
         self._tries = self._refusals = 0
         self._away_since = time.monotonic()
         self._numbers.lost += 1
-        _log.warning("nats_disconnected", servers=self._options.shown, reason=self._why)
+        why = self._client.why if isinstance(self._client, SteadyClient) else ""
+        _log.warning("nats_disconnected", servers=self._options.shown, reason=why)
 
     @_safely
     async def on_reconnected(self) -> None:
@@ -249,7 +248,7 @@ class Connecting:
             seconds=self._seconds_away(),
         )
         self._tries = self._refusals = 0
-        self._away_since, self._why = None, ""
+        self._away_since = None
 
     @_safely
     async def on_lame_duck(self) -> None:

@@ -79,17 +79,24 @@ class SteadyClient(Client):
     """A NATS client that stays.
 
     Attributes:
+        most_pending: bytes that wait to be sent, or to be read by the server, at most.
         unconfirmed: what was posted and the server has not been heard to have read.
         numbers: counted for whoever watches.
+        why: the connection was lost the last time.
     """
+
+    most_pending = 64 << 20
 
     def __init__(self) -> None:
         super().__init__()
         self.unconfirmed = Unconfirmed(self._ping_behind)
         self.numbers = ConnectionNumbers()
+        self.why = ""
         self._moving = False
         self._next: Srv | None = None
         """Tried before all others."""
+        self._left: Srv | None = None
+        """Not tried first, since it was lost."""
 
     async def close(self) -> None:
         """End. A server that does not read does not keep us."""
@@ -121,7 +128,7 @@ class SteadyClient(Client):
                 self._transport.write(command.unsub_cmd(number, 0))
             with contextlib.suppress(nats.errors.Error):
                 await self.flush(GOODBYE)
-            self._next = other
+            self._next, self.why = other, "the server leaves"
             await self.force_reconnect()
         finally:
             self._moving = False
@@ -186,6 +193,7 @@ class SteadyClient(Client):
 
     async def _attempt_reconnect(self) -> None:
         self._drop_connection()
+        self._left = self._current_server
         while True:
             try:
                 await super()._attempt_reconnect()
@@ -208,6 +216,11 @@ class SteadyClient(Client):
         await super()._close(status, do_cbs)
 
     async def _select_next_server(self) -> None:
+        pool = self._server_pool
+        if self._left is not None and len(pool) > 1 and pool[0] is self._left:
+            # One that stands still would be waited for.
+            pool.append(pool.pop(0))
+        self._left = None
         if self._next in self._server_pool:
             self._server_pool.remove(self._next)
             self._server_pool.insert(0, self._next)
@@ -223,6 +236,11 @@ class SteadyClient(Client):
         self._drop_connection()
         self._take_back()
         await super()._connect_to_server(s)
+
+    async def _process_msg(self, *message: Any) -> None:
+        # Whatever comes says that the server is there, also while a PONG waits behind much else.
+        self._pings_outstanding = 0
+        await super()._process_msg(*message)
 
     async def _process_pong(self) -> None:
         if self._pongs and self._pongs[0].done():
@@ -240,6 +258,11 @@ class SteadyClient(Client):
         error = nats.errors.Error("nats: " + err_msg.strip("'"))
         await self._error_cb(error)
         await self._process_op_err(error)
+
+    async def _process_op_err(self, e: Exception) -> None:
+        if self.is_connected:
+            self.why = str(e) or type(e).__name__
+        await super()._process_op_err(e)
 
     def _drop_connection(self) -> None:
         writer: Any = getattr(self._transport, "_io_writer", None)

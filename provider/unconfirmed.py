@@ -18,6 +18,8 @@ PAUSE = 0.05
 """Seconds after which the server is asked what it has read."""
 PIECE = 1 << 20
 """Bytes after which it is asked at once."""
+CROWDED, RELIEVED = 32 << 20, 16 << 20
+"""Bytes from which on there is too much, and below which there no longer is."""
 MOST_AGAIN = 10
 """Times in a row that commands are sent again. More, and they may be why connections break."""
 
@@ -33,14 +35,27 @@ class Unconfirmed:
         commands: each as it was sent, several messages together where they were.
         size: their bytes.
         again: times in a row that they were sent again.
+        on_crowded: told when there is too much, and when there no longer is.
     """
 
-    __slots__ = ("_asked", "_ping", "_timer", "_waiting", "again", "commands", "size")
+    __slots__ = (
+        "_asked",
+        "_crowded",
+        "_ping",
+        "_timer",
+        "_waiting",
+        "again",
+        "commands",
+        "on_crowded",
+        "size",
+    )
 
     def __init__(self, ping: Callable[[Asked], bool]) -> None:
         self.commands: list[bytes] = []
         self.size = 0
         self.again = 0
+        self.on_crowded: Callable[[bool], None] = lambda _crowded: None
+        self._crowded = False
         self._ping = ping
         self._asked: Asked | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -58,6 +73,9 @@ class Unconfirmed:
         """Remember what is being sent."""
         self.commands.append(data)
         self.size += len(data)
+        if self.size >= CROWDED and not self._crowded:
+            self._crowded = True
+            self.on_crowded(True)
         if self._asked is None:
             if self.size >= PIECE:
                 # After it has been written.
@@ -99,6 +117,9 @@ class Unconfirmed:
             self._wait()
 
     def _tell(self) -> None:
+        if self._crowded and self.size < RELIEVED:
+            self._crowded = False
+            self.on_crowded(False)
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             if not each.done():

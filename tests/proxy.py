@@ -160,8 +160,11 @@ class Proxy:
                 raise ConnectionResetError
             writer.write(data)
             await writer.drain()
-            if way in self._rates:
-                await asyncio.sleep(len(data) / self._rates[way])
+            left = len(data)
+            while left > 0 and (rate := self._rates.get(way)) is not None:
+                # In small steps, so that it is fast again when it is told to be.
+                await asyncio.sleep(min(0.05, left / rate))
+                left -= max(1, int(rate * 0.05))
         raise ConnectionResetError
 
     def _piece(self, way: Way) -> int:

@@ -7,16 +7,19 @@ import contextlib
 import os
 import signal
 import statistics
+from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
 
+from provider import client as provider_client
 from provider import connection, reconnecting
 from provider.burst_client import BurstClient
 from provider.connection import NatsOptions
 from provider.host.burst import Burst
 from provider.reconnecting import MOST_REFUSALS, Connecting, pause
 from tests.conftest import PATIENCE
+from tests.proxy import Proxy
 
 HANDLER = "def handle(command, arg): return arg\n"
 
@@ -53,10 +56,12 @@ def test_pauses_differ_and_have_bounds(tries):
 async def test_many_that_lost_a_server_do_not_come_back_in_one_wave(nats_server):
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(nats_server.url)) for _ in range(12)]
+        # Another one for each client, and for each of its tries.
+        pauses = {client.options["reconnect_time_wait"] for client in clients}
         nats_server.stop()
         await until(lambda: all(client.numbers.tries >= 3 for client in clients))
-        pauses = {client.options["reconnect_time_wait"] for client in clients}
-        assert len(pauses) == len(clients)
+        pauses |= {client.options["reconnect_time_wait"] for client in clients}
+        assert len(pauses) == 2 * len(clients)
         nats_server.start()
         await until(lambda: all(client.is_connected for client in clients))
 
@@ -107,6 +112,27 @@ async def test_a_callback_that_raises_ends_nothing(nats_server, monkeypatch, eve
         await until(lambda: raised >= 3)
     failed = [line for line in events if line["event"] == "nats_callback_failed"]
     assert len(failed) >= 3
+
+
+async def test_what_is_said_of_a_server_that_leaves_may_raise(nats_server, monkeypatch, events):
+    def raising(_self):
+        raise RuntimeError("nobody knows where")
+
+    async with connected(nats_server.url) as client:
+        monkeypatch.setattr(BurstClient, "connected_url", property(raising))
+        await client._process_info({"ldm": True})
+        await client.flush()
+        assert [line["callback"] for line in events.of("nats_callback_failed")] == ["on_lame_duck"]
+
+
+async def test_who_is_told_of_the_end_may_raise(nats_server, events):
+    def raising():
+        raise RuntimeError("not now")
+
+    async with connected(nats_server.url, on_lost=raising) as client:
+        await client.close()
+        assert client.is_closed
+    assert [line["callback"] for line in events.of("nats_callback_failed")] == ["on_closed"]
 
 
 async def test_a_log_that_cannot_be_written_ends_nothing(nats_server, monkeypatch):
@@ -232,3 +258,63 @@ async def test_messages_that_come_too_fast_are_told_of_with_their_subject(nats_s
     assert all(line["subject"] == "too.fast.*" for line in told)
     assert told[0]["waiting"] == 4
     assert told[0]["waiting_bytes"] >= 40
+
+
+def test_a_provider_that_stops_while_it_is_away_still_answers(start_provider, nats_server):
+    way = Proxy(nats_server.port)
+    try:
+        provider = start_provider(
+            """
+            import os, time
+            def handle(command, arg):
+                print("at work")
+                while not os.path.exists(arg):
+                    time.sleep(0.01)
+                return "done"
+            """,
+            nats=way.url,
+        )
+        gate = Path(provider.environment["PYTHON_DISPATCH"]).with_name("gate")
+
+        async def work():
+            async with provider_client.connect(
+                nats_server.url, timeout=PATIENCE, **provider.address
+            ) as python:
+                call = asyncio.create_task(python.call("x", str(gate)))
+                await asyncio.to_thread(provider.wait_for, "printed", text="at work")
+                way.refuse()
+                await asyncio.to_thread(provider.wait_for, "nats_disconnected")
+                provider.signal(signal.SIGTERM)
+                await asyncio.to_thread(provider.wait_for, "draining")
+                gate.touch()
+                way.accept()
+                return await call
+
+        assert asyncio.run(work()) == "done"
+        assert provider.wait() == 0
+        assert not provider.events("answers_not_delivered")
+    finally:
+        way.close()
+
+
+def test_answers_nobody_takes_are_told_of_at_the_end(start_provider, nats_server):
+    way = Proxy(nats_server.port)
+    try:
+        provider = start_provider(
+            "import time\ndef handle(command, arg): return time.sleep(arg)", nats=way.url
+        )
+
+        async def work():
+            async with provider_client.connect(nats_server.url, **provider.address) as python:
+                call = asyncio.create_task(python.call("x", 0.5))
+                while (await python.status())["open"] == 0:
+                    pass
+                way.refuse()
+                await asyncio.to_thread(provider.wait_for, "nats_disconnected")
+                call.cancel()
+
+        asyncio.run(work())
+        assert provider.stop() == 0
+        assert provider.wait_for("answers_not_delivered")["bytes"] > 0
+    finally:
+        way.close()

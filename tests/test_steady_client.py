@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
+import signal
 import time
 
 import nats.errors
@@ -20,6 +22,7 @@ from provider.host.burst import Burst
 from provider.unconfirmed import MOST_AGAIN
 from tests.conftest import PATIENCE
 from tests.proxy import Proxy
+from tests.test_connection import free_port
 
 
 @pytest.fixture
@@ -168,6 +171,7 @@ async def test_what_a_server_refuses_is_not_sent_again_and_again(nats_server):
 
 async def test_too_much_that_is_not_read_is_refused(proxy):
     async with connected(proxy.url) as client:
+        client._max_pending_size = 64 << 20
         proxy.freeze()
         kept = 0
         with pytest.raises(nats.errors.OutboundBufferLimitError):
@@ -328,3 +332,46 @@ def test_what_is_sent_on_a_connection_that_has_just_gone_is_kept(nats_server):
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # how nats-py calls aiohttp
+async def test_over_a_websocket_it_is_the_same(nats_server, tmp_path):
+    pytest.importorskip("aiohttp")
+    config = tmp_path / "ws.conf"
+    port = free_port()
+    config.write_text(f'websocket {{ listen: "127.0.0.1:{port}", no_tls: true }}\n')
+    server = type(nats_server)("-c", str(config))
+    try:
+        async with connected(f"ws://127.0.0.1:{port}") as client, listener(server, "k") as heard:
+            client.post([pub(b"k", b"0")])
+            await client.unconfirmed.empty()
+            server.stop()
+            client.post([pub(b"k", b"1")])
+            await until(lambda: not client.is_connected)
+            client.post([pub(b"k", b"2")])
+            server.start()
+            await client.unconfirmed.empty()
+            await until(lambda: set(heard) >= {b"0"})
+            assert client.numbers.lost == 1
+    finally:
+        server.stop()
+
+
+async def test_a_server_that_stood_still_is_not_tried_first(nats_server):
+    other = type(nats_server)()
+    try:
+        client = BurstClient(Burst())
+        options = NatsOptions((nats_server.url, other.url), ping=0.1)
+        await connection.connect(options, name="test", wait=False, client=client)
+        servers = {server.port: server for server in (nats_server, other)}
+        # By chance it would be, half of the time.
+        for number in range(6):
+            here = client.connected_url.port
+            os.kill(servers[here].pid, signal.SIGSTOP)
+            await until(lambda number=number: client.stats["reconnects"] > number)
+            assert client.connected_url.port != here
+            assert client.numbers.tries == 0
+            os.kill(servers[here].pid, signal.SIGCONT)
+        await client.close()
+    finally:
+        other.stop()

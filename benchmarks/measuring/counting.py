@@ -20,11 +20,13 @@ class Counter:
     Attributes:
         instructions: of Python's own machine, as `dis` lists them.
         calls: of functions that are written in C.
+        files: instructions by the file they are written in.
     """
 
     def __init__(self) -> None:
         self.instructions = 0
         self.calls = 0
+        self.files: dict[str, int] = {}
 
     def start(self) -> None:
         """Count what this thread runs, the functions it is in the middle of included."""
@@ -40,9 +42,11 @@ class Counter:
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return self._count
 
-    def _count(self, _frame: FrameType, event: str, _argument: Any) -> Any:
+    def _count(self, frame: FrameType, event: str, _argument: Any) -> Any:
         if event == "opcode":
             self.instructions += 1
+            name = frame.f_code.co_filename
+            self.files[name] = self.files.get(name, 0) + 1
         return self._count
 
     def _profile(self, _frame: FrameType, event: str, _argument: Any) -> None:

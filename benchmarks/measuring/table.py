@@ -7,6 +7,7 @@ run, between two comments that name the block; nobody types one.
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measuring.aims import aims, written
@@ -57,7 +58,7 @@ def about(report: Report) -> str:
     """Under what conditions, in a sentence."""
     told = report["about"]
     versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
-    return (
+    return _wrapped(
         f"Medians of {told['rounds']} rounds of {told['seconds']:g} s, {told['date']}; "
         f"{told['cores']} cores ({told['system']}), Python {told['python']}, {versions}."
     )
@@ -113,12 +114,17 @@ def line(report: Report) -> str:
     )
     if to_echo is None or to_micro is None or to_faststream is None:
         return ""
-    return (
-        f"Host and worker together cost {to_echo:.2f} times the CPU of a raw nats-py echo, and "
-        f"answer {written(to_micro)} times the calls of nats-py's micro service and "
-        f"{written(to_faststream)} times those of FastStream, which run the function in their own "
-        "process: [docs/performance.md](docs/performance.md)."
+    text = (
+        f"**It costs little.** Host and worker together cost {to_echo:.2f} times the CPU of a raw "
+        f"nats-py echo, and answer {written(to_micro)} times the calls of nats-py's micro service "
+        f"and {written(to_faststream)} times those of FastStream, which run the function in their "
+        "own process: [docs/performance.md](docs/performance.md)."
     )
+    return _wrapped(text)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 BLOCKS: dict[str, Callable[[Report], str]] = {
@@ -127,6 +133,9 @@ BLOCKS: dict[str, Callable[[Report], str]] = {
     "aims": verdicts,
     "line": line,
 }
+
+OTHERS = ("where",)
+"""Blocks that other programs make: `benchmarks.instructions`."""
 
 
 def blocks_in(document: str) -> list[str]:
@@ -138,19 +147,25 @@ def blocks_in(document: str) -> list[str]:
     names = [found["name"] for found in _BLOCK.finditer(document)]
     if not names:
         raise ValueError("it has no block `<!-- bench: NAME -->` ... `<!-- bench: end -->`")
-    unknown = set(names) - set(BLOCKS)
+    known = {*BLOCKS, *OTHERS}
+    unknown = set(names) - known
     if unknown:
-        raise ValueError(f"nobody makes its block {min(unknown)}; there are {list(BLOCKS)}")
+        raise ValueError(f"nobody makes its block {min(unknown)}; there are {sorted(known)}")
     return names
 
 
 def renewed(document: str, report: Report) -> str:
-    """The document with its blocks as this report has them; one that it has not stays."""
+    """The document with its blocks as this report has them; one that it has not whole stays."""
+    whole_run = all(aim.figure is not None for aim in aims(report))
+    made = {name: make(report) for name, make in BLOCKS.items() if whole_run or name != "aims"}
+    return replaced(document, made)
+
+
+def replaced(document: str, texts: Mapping[str, str]) -> str:
+    """The document with these texts in the blocks of their names; all else stays."""
 
     def block(found: re.Match[str]) -> str:
-        text = BLOCKS[found["name"]](report)
-        if not text:
-            return found[0]
-        return f"<!-- bench: {found['name']} -->\n{text}\n<!-- bench: end -->"
+        text = texts.get(found["name"])
+        return f"<!-- bench: {found['name']} -->\n{text}\n<!-- bench: end -->" if text else found[0]
 
     return _BLOCK.sub(block, document)

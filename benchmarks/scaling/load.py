@@ -24,7 +24,8 @@ import uvloop
 from benchmarks.measuring.processes import PATIENCE, ROOT, clean_environment, cpu_seconds
 from benchmarks.measuring.said import Failed
 from provider import connection
-from provider.bench.load import DURATION, Load
+from provider.bench.load import Load
+from provider.bench.outcome import DURATION
 from provider.bench.plan import Plan
 
 if TYPE_CHECKING:

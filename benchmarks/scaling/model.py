@@ -73,7 +73,7 @@ def fitted(alone: Measured, together: Measured) -> Constants:
         alone: one call in flight.
         together: as many as the machine can use.
     """
-    costs = {}
+    costs: dict[str, Cost] = {}
     for name, looks in LOOKS.items():
         most, least = alone.cpu[name] / looks, together.cpu[name] / looks
         costs[name] = Cost(max(0.0, most - least), min(most, least), looks)

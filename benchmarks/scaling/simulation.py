@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 HOLD = 500.0
 """Microseconds the worker holds answers together at most (provider/worker/serve.py)."""
+SLICE = 500.0
+"""Microseconds after which whoever else wants the core has it."""
 MOST = 512
 """Calls that one look takes at most: the buffers are that large."""
 
@@ -189,6 +191,7 @@ class _Station:
         self._cost = cost
         self.passes = passes
         self._waiting: list[float] = []
+        self._worked = 0.0
         self._news = play.clock.event()
         play.clock.process(self._run())
 
@@ -213,9 +216,8 @@ class _Station:
                 self._news = play.clock.event()
                 yield self._news
                 yield play.clock.timeout(play.wake)
-            with play.cores.request() as core:
-                yield core
-                yield from self._turn()
+            yield from self._turn()
+            yield from self.stall()
 
     def _turn(self) -> Generator[Any, Any, None]:
         calls = self._waiting[:MOST]
@@ -226,12 +228,24 @@ class _Station:
         self.passes(calls)
 
     def work(self, microseconds: float) -> Generator[Any, Any, None]:
-        """Use a core for so long."""
-        if self._play.counts:
-            self._play.used[self._name] += microseconds
-        yield self._play.clock.timeout(
-            microseconds * self._play.slower + self._play.stall(microseconds)
-        )
+        """Use a core for so long, taking turns with the others that want one."""
+        play = self._play
+        self._worked += microseconds
+        while microseconds > 0:
+            part = min(microseconds, SLICE)
+            microseconds -= part
+            with play.cores.request() as core:
+                yield core
+                yield play.clock.timeout(part * play.slower)
+            if play.counts:
+                play.used[self._name] += part
+
+    def stall(self) -> Generator[Any, Any, None]:
+        """Stand still where something else comes between, which has the core meanwhile."""
+        stall = self._play.stall(self._worked)
+        self._worked = 0.0
+        if stall:
+            yield self._play.clock.timeout(stall)
 
 
 class _Host(_Station):
@@ -254,14 +268,13 @@ class _Host(_Station):
                 self._news = play.clock.event()
                 yield self._news
                 yield play.clock.timeout(play.wake)
-            with play.cores.request() as core:
-                yield core
-                back, self._back = self._back, []
-                if back:
-                    yield from self.work(self._cost.look + self._cost.call * len(back))
-                    self._answers(back)
-                if self._waiting:
-                    yield from self._turn()
+            back, self._back = self._back, []
+            if back:
+                yield from self.work(self._cost.look + self._cost.call * len(back))
+                self._answers(back)
+            if self._waiting:
+                yield from self._turn()
+            yield from self.stall()
 
 
 class _Worker(_Station):

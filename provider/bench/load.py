@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from provider.bench.line import Line
+from provider.bench.outcome import DURATION, INTERRUPTED, LOST, NOBODY, Outcome
 from provider.bench.plan import MOST_IN_FLIGHT
 from provider.bench.schedule import Schedule
 from provider.bench.tally import NO_ANSWER, NO_PROVIDER, Tally
@@ -31,40 +31,11 @@ LATER = 1.0
 arrives rather than ours."""
 MOST_BYTES = 32 << 20
 """Most bytes of requests under way at a time on each connection."""
-DURATION, INTERRUPTED, NOBODY, LOST = "duration", "interrupted", "no_answer", "connection_lost"
-"""Why a load ended."""
 
 _RESULT = b"\xa1\x66result"
 _LOOK, _TELL, _PAUSE = 0.02, 0.5, 0.01
 _SECOND: Final = 10**9
 _clock = time.perf_counter_ns
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a load.
-
-    Attributes:
-        ended: why, one of the four words above.
-        seconds: that were counted.
-        counted: calls that were due in them.
-        before: the first call, and those of the warm-up.
-        arrived: results that came within those seconds, whenever their calls were due.
-        not_sent: calls that were due in them and did not leave, because too many were open.
-        late: answers to calls that had been given up.
-        stray: answers nobody waited for; there must be none.
-        busy: share of the time in which the generator itself was at work, 1 for all of it.
-    """
-
-    ended: str
-    seconds: float
-    counted: Tally
-    before: Tally
-    arrived: int
-    not_sent: int
-    late: int
-    stray: int
-    busy: float
 
 
 class Load:
@@ -320,7 +291,7 @@ class Load:
 
     def _give_up(self, now: int) -> int:
         """Count calls that nobody answered in time; how many they were."""
-        late = []
+        late: list[tuple[bytes, int]] = []
         # Oldest first.
         for name, due in self._open.items():
             if due + self._patience > now:

@@ -44,15 +44,19 @@ def rows(histogram: Histogram) -> list[tuple[float, int]]:
     high = max(1, histogram.largest)
     # A bar of the histogram goes where its end is, so no call is shown faster than it was.
     ends = [(max(1, min(bar.up_to, high)), bar.times) for bar in histogram.bars()]
+    fits = (
+        cut for cut in _ROWS_OF_TEN if _row(ends[-1][0], cut) - _row(ends[0][0], cut) < MOST_ROWS
+    )
+    cut = next(fits, 1)
     found: dict[int, int] = {}
-    for cut in _ROWS_OF_TEN:
-        found = {}
-        for end, times in ends:
-            row = math.ceil(math.log10(end) * cut - 1e-9)
-            found[row] = found.get(row, 0) + times
-        if max(found) - min(found) < MOST_ROWS:
-            break
+    for end, times in ends:
+        row = _row(end, cut)
+        found[row] = found.get(row, 0) + times
     return [(10 ** (row / cut), found.get(row, 0)) for row in range(min(found), max(found) + 1)]
+
+
+def _row(nanoseconds: int, cut: int) -> int:
+    return math.ceil(math.log10(nanoseconds) * cut - 1e-9)
 
 
 def time_text(nanoseconds: float) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from provider.bench.load import LOST, NOBODY
+from provider.bench.outcome import LOST, NOBODY
 from provider.bench.picture import picture, time_text
 from provider.bench.tally import NO_ANSWER, NO_PROVIDER
 
 if TYPE_CHECKING:
     from provider.bench.histogram import Histogram
-    from provider.bench.load import Outcome
+    from provider.bench.outcome import Outcome
     from provider.bench.plan import Plan
 
 PERCENTS: Final = (50, 90, 99, 99.9)
@@ -83,7 +83,8 @@ def lines(plan: Plan, outcome: Outcome, width: int = 80) -> list[str]:
 
 def doubts(plan: Plan, outcome: Outcome) -> list[str]:
     """What stands in the way of believing the numbers."""
-    counted, told = outcome.counted, []
+    counted = outcome.counted
+    told: list[str] = []
     if outcome.ended == NOBODY:
         told.append("nobody answers any more; ended early")
     elif outcome.ended == LOST:

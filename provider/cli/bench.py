@@ -33,7 +33,8 @@ from provider.errors import CallError, ExitCode, Fault, StartError
 from provider.settings import Settings  # noqa: TC001  with_settings evaluates the annotation
 
 if TYPE_CHECKING:
-    from provider.bench.load import Load, Outcome
+    from provider.bench.load import Load
+    from provider.bench.outcome import Outcome
     from provider.bench.plan import Plan
 
 LOAD = "Load"
@@ -183,9 +184,9 @@ def bench(
         typer.echo(json_line(report.as_map(plan, target, outcome)))
     else:
         for text in report.lines(plan, outcome, shutil.get_terminal_size().columns):
-            typer.echo(text)
+            typer.echo(_showable(text))
     for doubt in report.doubts(plan, outcome):
-        typer.echo(f"note: {doubt}", err=True)
+        typer.echo(_showable(f"note: {doubt}"), err=True)
     raise typer.Exit(_exit_code(outcome))
 
 
@@ -314,8 +315,14 @@ async def _loaded(load: Load, settings: Settings, request: bytes, line: Progress
         return await load.run(tell)
 
 
+def _showable(text: str) -> str:
+    """The text without what this terminal cannot show; figures are not lost for want of a bar."""
+    encoding = sys.stdout.encoding or "ascii"
+    return text.encode(encoding, "replace").decode(encoding)
+
+
 def _exit_code(outcome: Outcome) -> int:
-    from provider.bench.load import INTERRUPTED, LOST, NOBODY
+    from provider.bench.outcome import INTERRUPTED, LOST, NOBODY
 
     if outcome.ended == INTERRUPTED:
         return 130

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from provider.cli import plain
 from provider.cli.form import (
     ADDRESS,
     NATS,
@@ -183,7 +184,7 @@ def reload(
         fail_call(error)
     failed = [answer["error"] for answer in answers if "error" in answer]
     for failure in failed:
-        typer.echo(f"{failure['kind']}: {failure['message']}", err=True)
+        typer.echo(plain.lines(f"{failure['kind']}: {failure['message']}"), err=True)
     typer.echo(f"reloaded: {len(answers) - len(failed)} of {len(answers)}", err=True)
     if failed or not answers:
         raise typer.Exit(ExitCode.FAILED)
@@ -225,7 +226,7 @@ def probe(
         word = "healthy" if status["healthy"] else "unhealthy"
         if (status["health"] or {}).get("state") == "busy":
             word += " as far as known (busy)"
-        typer.echo(f"{word}: {trouble}" if trouble else word)
+        typer.echo(plain.lines(f"{word}: {trouble}") if trouble else word)
     if not status["healthy"]:
         raise typer.Exit(ExitCode.FAILED)
 

@@ -16,6 +16,7 @@ import typer
 from pydantic import SecretStr
 
 from provider import inspection
+from provider.cli import plain
 from provider.errors import CallError, ExitCode, StartError
 from provider.settings import KNOBS, Settings, load
 
@@ -363,7 +364,7 @@ def json_line(value: Any) -> str:
     from provider.wire import json_form
     from provider.wire.values import Limits, Values
 
-    return json_form.encode(value, Values(Limits(depth=128))).decode()
+    return plain.json(json_form.encode(value, Values(Limits(depth=128))).decode())
 
 
 def exit_code(error: CallError) -> ExitCode:
@@ -385,5 +386,5 @@ def fail_call(error: CallError) -> NoReturn:
 
 def fail(text: str, code: ExitCode) -> NoReturn:
     """Say why on standard error, and end the command."""
-    typer.echo(f"error: {text}", err=True)
+    typer.echo(f"error: {plain.lines(text)}", err=True)
     raise typer.Exit(code)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from provider.cli import plain
 from provider.cli.form import (
     ADDRESS,
     NATS,
@@ -54,12 +55,12 @@ def operations(
         typer.echo(json_line(told))
         return
     for operation in told:
-        typer.echo(f"{operation['name']}{operation['signature']}{_marks(operation)}")
+        typer.echo(plain.line(f"{operation['name']}{operation['signature']}") + _marks(operation))
         first = operation["doc"].partition("\n")[0]
         if first:
-            typer.echo(f"    {first}")
+            typer.echo(f"    {plain.line(first)}")
         for route in operation.get("http", ()):
-            typer.echo(f"    {route['method']} {route['path']}")
+            typer.echo(f"    {plain.line(route['method'] + ' ' + route['path'])}")
     if not told:
         typer.echo(
             "no operations are declared; handle(command, arg) takes whatever comes", err=True

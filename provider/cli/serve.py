@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from provider.cli import plain
 from provider.cli.form import (
     ADDRESS,
     CALLS,
@@ -158,7 +159,7 @@ def check(
         else {}
     )
     for name, doc in broken.items():
-        typer.echo(f"error: {name}: {doc.removeprefix(NOT_LOADED)}", err=True)
+        typer.echo(plain.lines(f"error: {name}: {doc.removeprefix(NOT_LOADED)}"), err=True)
     if broken:
         raise typer.Exit(ExitCode.FAILED)
     typer.echo(f"ok: {setup.program} (Python {loaded.python}, {loaded.seconds:.3f} s)")

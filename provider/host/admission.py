@@ -35,8 +35,9 @@ class Admission:
     """
 
     def __init__(self, calls: int, size: int) -> None:
-        self._most_calls = calls
+        self._most_calls = self._usual_calls = calls
         self._most_bytes = size
+        self._crowded = ""
         self.open = 0
         self.bytes = 0
         self.accepted = 0
@@ -80,6 +81,11 @@ class Admission:
         self.rejected[error.kind] = self.rejected.get(error.kind, 0) + 1
         self._count(error)
 
+    def crowd(self, reason: str) -> None:
+        """Turn everybody away for this reason; empty to do so no longer."""
+        self._crowded = reason
+        self._most_calls = 0 if reason else self._usual_calls
+
     async def empty(self) -> None:
         """Wait until no accepted call is open."""
         while self.open:
@@ -93,6 +99,8 @@ class Admission:
                 f"the payload has {size} bytes; the whole queue holds {self._most_bytes} "
                 "(PROVIDER_QUEUE_BYTES)"
             )
+        if self._crowded:
+            return Overloaded(self._crowded, retry_after_ms=LONGEST_RETRY // 5)
         if self.open >= self._most_calls:
             full = f"{self.open} calls of {self._most_calls} (PROVIDER_QUEUE_CALLS)"
         else:

@@ -25,7 +25,7 @@ from provider.host.deaths import Deaths, obituary
 from provider.host.files import Look, ProgramFiles
 from provider.host.reload import Reload
 from provider.host.renewal import RecycleOptions, Renewals
-from provider.host.slot import Slot
+from provider.host.slot import AHEAD_BYTES, AHEAD_CALLS, Slot
 from provider.telemetry import logs
 from provider.wire.frames import Encoding
 
@@ -104,6 +104,7 @@ class Fleet:
         self.catalogue = Catalogue(options.start_timeout)
         """What the program declares."""
         self._waiting: collections.deque[Call] = collections.deque()
+        self._held = False
         self.burst = Burst() if burst is None else burst
         self.slots = tuple(
             Slot(setup, options.start_timeout, self.burst, self) for _ in range(options.workers)
@@ -113,7 +114,8 @@ class Fleet:
             self.slots, options.recycle, self._reload_over, self.deaths.replaced
         )
         self._recycles = bool(options.recycle.calls)
-        self.burst.at_end(self._hand_over)
+        several = options.workers > 1
+        self.burst.at_end(self._hand_over_to_several if several else self._hand_over)
         self._leaving = False
         self._files = ProgramFiles(contents=options.fresh)
         self._failed_look: Look = []
@@ -226,6 +228,12 @@ class Fleet:
         if not self.burst.open:
             self.burst.want()
 
+    def hold(self, held: bool) -> None:
+        """Hand over no calls, because their results have nowhere to go; or do so again."""
+        self._held = held
+        if not held:
+            self.burst.want()
+
     def open_calls(self) -> Iterator[Call]:
         """Every call that waits or runs and is not answered."""
         reloads = (reload.call for reload in self._under_way)
@@ -243,35 +251,54 @@ class Fleet:
             link.take_held()
 
     def _hand_over(self) -> None:
-        waiting, files, slots = self._waiting, self._files, self.slots
-        if not (waiting or files.told_of_change):
-            return
-        takers = [slot for slot in slots if slot.takes_calls]
-        if not takers:
+        """Hand over what waits, where there is one worker."""
+        waiting, files, slot = self._waiting, self._files, self.slots[0]
+        if not (waiting or files.told_of_change) or self._held or not slot.takes_calls:
             return
         # The comparison comes first: it notes what this reload is for, so none is asked for twice.
         if self._watching and files.changed():
             self._ask_reload(None)
-        if len(slots) == 1:
-            self._fill(takers[0])
-        else:
-            self._spread(takers)
-        for slot in slots:
+        if waiting:
+            self._fill(slot)
+        if slot.out:
             slot.write()
+        if self._recycles:
+            self._renewals.served(slot)
+
+    def _hand_over_to_several(self) -> None:
+        waiting, files = self._waiting, self._files
+        if not (waiting or files.told_of_change) or self._held:
+            return
+        takers = [slot for slot in self.slots if slot.takes_calls]
+        if not takers:
+            return
+        # As above.
+        if self._watching and files.changed():
+            self._ask_reload(None)
+        self._spread(takers)
+        for slot in self.slots:
+            if slot.out:
+                slot.write()
             if self._recycles:
                 self._renewals.served(slot)
 
     def _fill(self, slot: Slot) -> None:
-        waiting = self._waiting
-        slot.fill(waiting)
-        while waiting:
+        # The way of every call where there is one worker, so nothing is asked of the slot for each.
+        waiting, link, out = self._waiting, slot.link, slot.out
+        assert link is not None
+        calls = link.calls
+        while waiting and len(calls) < AHEAD_CALLS:
             call = waiting[0]
-            if call.open and call.operation != RELOAD:
-                break  # it does not fit
+            if not call.open:
+                waiting.popleft()
+                continue
+            if link.bytes + len(call.payload) > AHEAD_BYTES and calls:
+                break
             waiting.popleft()
-            if call.open:
+            if call.operation == RELOAD:
                 self._ask_reload(call)
-            slot.fill(waiting)
+            else:
+                link.hand_over(call, out)
 
     def _spread(self, takers: list[Slot]) -> None:
         waiting, now = self._waiting, time.monotonic()

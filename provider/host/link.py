@@ -65,6 +65,9 @@ _CALL, _STREAM = int(FrameType.CALL), int(FrameType.STREAM)
 _CHUNK, _END = int(FrameType.CHUNK), int(FrameType.END)
 _PROGRESS = int(FrameType.PROGRESS)
 _PARTS = frozenset({_CHUNK, _END, _PROGRESS})
+# The steps of the table that every burst of calls takes, looked up once.
+_READY, _GIVEN = State.READY, after(State.READY, Event.GIVEN_CALLS)
+_BUSY, _ANSWERED = State.BUSY, after(State.BUSY, Event.ALL_ANSWERED)
 _log = logs.get_logger(component="worker")
 
 
@@ -216,8 +219,8 @@ class Link(asyncio.Protocol):
 
     def busy(self) -> None:
         """Note that it has calls in hand."""
-        if self.state is State.READY:
-            self._happened(Event.GIVEN_CALLS)
+        if self.state is _READY:
+            self.state = _GIVEN
 
     def credit(self, call: Call, count: int) -> None:
         """Tell the worker that the caller of a stream has taken so many chunks more."""
@@ -292,6 +295,7 @@ class Link(asyncio.Protocol):
         self.expected = True
         self._happened(Event.TOLD_TO_LEAVE)
         self.write(frame(FrameType.BYE, 0))
+        self._emptied.clear()
         if self.calls:
             emptied = asyncio.ensure_future(self._emptied.wait())
             await asyncio.wait({emptied, self._watcher}, return_when=asyncio.FIRST_COMPLETED)
@@ -470,14 +474,11 @@ class Link(asyncio.Protocol):
                     break
         self.heard = time.monotonic()
         if not self.calls:
-            self._all_answered()
+            if self.state is _BUSY:
+                self.state = _ANSWERED
+            else:
+                self._emptied.set()
         burst.end()
-
-    def _all_answered(self) -> None:
-        if self.state is State.BUSY:
-            self._happened(Event.ALL_ANSWERED)
-        elif self.state is State.DRAINING:
-            self._emptied.set()
 
     def _take_part(self, kind: int, number: int, body: bytes) -> None:
         call = self.calls.get(number)

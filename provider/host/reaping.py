@@ -58,7 +58,8 @@ def _wait(pid: int, loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -
         with contextlib.closing(select.kqueue()) as queue, contextlib.suppress(ProcessLookupError):
             queue.control([asked], 1)
     else:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        with contextlib.suppress(ChildProcessError):  # who waited has given up, and reaped it
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
         loop.call_soon_threadsafe(tell)
 

@@ -161,7 +161,7 @@ class _Host:
         self._loaded = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._address = Address(settings.lattice, settings.key, settings.link_name, settings.name)
-        self._watch = Watch(self._files_changed)
+        self._watch = Watch(self._files_changed, settings.reload_poll)
         self._fleet = Fleet(
             setup,
             FleetOptions(
@@ -256,6 +256,7 @@ class _Host:
 
     async def _connect(self) -> BurstClient:
         self._client = BurstClient(self._fleet.burst)
+        self._client.unconfirmed.on_crowded = self._crowded
         return await connection.connect(
             self._options,
             name=f"provider {self._settings.name}",
@@ -263,6 +264,11 @@ class _Host:
             on_lost=self._connection_lost,
             client=self._client,
         )
+
+    def _crowded(self, crowded: bool) -> None:
+        _log.warning("answers_wait" if crowded else "answers_wait_no_longer")
+        self._fleet.hold(crowded)
+        self._admission.crowd("NATS takes no more answers for the moment" if crowded else "")
 
     async def _open_doors(
         self, client: BurstClient, stack: contextlib.AsyncExitStack

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from provider.errors import StartError
-from provider.host.call import RELOAD
 from provider.host.health import Health
 from provider.host.life import TAKES_CALLS, Cause
 from provider.host.link import Link
@@ -22,7 +21,6 @@ from provider.host.reload import Reload, Reloads
 from provider.wire.frames import FrameError
 
 if TYPE_CHECKING:
-    import collections
     from collections.abc import Callable
 
     from provider.errors import CallError
@@ -159,11 +157,11 @@ class Slot:
     @property
     def takes_calls(self) -> bool:
         """Whether calls can be handed over now: the one before has finished what it had."""
-        link = self.link
+        link, leaving = self.link, self._leaving
         return (
             link is not None
             and link.state in TAKES_CALLS
-            and (self._leaving is None or not self._leaving[0].calls)
+            and (leaving is None or not leaving[0].calls)
         )
 
     def fits(self, call: Call) -> bool:
@@ -197,25 +195,6 @@ class Slot:
         ahead = int(QUEUED / self._pace) if self._pace > 0 else 1
         return have < self.setup.concurrency + max(1, ahead)
 
-    def fill(self, waiting: collections.deque[Call]) -> None:
-        """Hand over what waits, up to a call that does not fit, was answered, or is a reload."""
-        link = self.link
-        assert link is not None
-        calls, out, hand_over, given = link.calls, self.out, link.hand_over, self._given
-        while waiting:
-            call = waiting[0]
-            if not call.open or call.operation == RELOAD:
-                break
-            # As `fits`; each call of a single worker comes by here.
-            if calls and (
-                len(calls) >= AHEAD_CALLS or link.bytes + len(call.payload) > AHEAD_BYTES
-            ):
-                break
-            waiting.popleft()
-            given += 1
-            hand_over(call, out)
-        self._given = given
-
     def hand_over(self, call: Call, now: float = 0.0) -> None:
         """Add the frames of a call to those that are written next."""
         link = self.link
@@ -228,7 +207,7 @@ class Slot:
     def write(self) -> None:
         """Write what was handed over."""
         link, out = self.link, self.out
-        if out and link is not None:
+        if link is not None:
             if link.calls:
                 link.busy()
             link.write_all(out)
@@ -247,6 +226,7 @@ class Slot:
         """
         link = self._new_link()
         loaded = await self._load(link)
+        await self._join(link, loaded)
         self._serve_with(link, loaded)
         return loaded
 
@@ -278,13 +258,18 @@ class Slot:
             await asyncio.wait({self._retiring})
         link = self._new_link()
         loaded = await self._load(link)
-        if self.reloads is not None:
-            await self.reloads.settled()
+        try:
+            if self.reloads is not None:
+                await self.reloads.settled()
+        except asyncio.CancelledError:
+            await link.kill("nobody wants it any more")
+            raise
         old, asked = self.link, self.reloads
         if self._closed or old is None or asked is None or old.state not in TAKES_CALLS:
             # It died meanwhile, and is being replaced already.
             await link.kill("the worker it was to replace has gone")
             return
+        await self._join(link, loaded)
         self._leaving = old, asked
         self._serve_with(link, loaded)
         self._retiring = asyncio.get_running_loop().create_task(self._retire(old))
@@ -315,6 +300,13 @@ class Slot:
         finally:
             self.loading -= 1
 
+    async def _join(self, link: Link, loaded: dict[str, Any]) -> None:
+        try:
+            self._owner.joins(link, loaded)
+        except Exception as error:  # noqa: BLE001  who wrote that map is the worker
+            await link.kill("what it said of its program makes no sense", Cause.LINK)
+            raise StartError(f"the worker did not say what it has loaded: {error!r}") from None
+
     def _new_link(self) -> Link:
         owner = self._owner
         return Link(
@@ -330,7 +322,6 @@ class Slot:
         )
 
     def _serve_with(self, link: Link, loaded: dict[str, Any]) -> None:
-        self._owner.joins(link, loaded)
         self.health.forget()
         self.health.declared = bool(loaded.get("health"))
         self.out = []
@@ -419,7 +410,9 @@ class Slot:
             self._retry.clear()
             link = self._new_link()
             try:
-                self._serve_with(link, await self._load(link))
+                loaded = await self._load(link)
+                await self._join(link, loaded)
+                self._serve_with(link, loaded)
             except Exception as error:  # noqa: BLE001  whatever it was, there has to be a next try
                 await link.kill("it could not be started")
                 reason = str(error) if isinstance(error, StartError) else repr(error)

@@ -19,6 +19,7 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
+from watchdog.observers.polling import PollingObserver
 
 from provider.telemetry import logs
 
@@ -39,10 +40,13 @@ class Watch(FileSystemEventHandler):
 
     Args:
         on_change: called in the event loop after a change and a quiet moment.
+        poll: seconds between two looks at the folders, where the system says nothing of changes,
+            as on network disks; 0 to have the system say it.
     """
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    def __init__(self, on_change: Callable[[], None], poll: float = 0.0) -> None:
         self._on_change = on_change
+        self._poll = poll
         self._loop = asyncio.get_running_loop()
         self._observer: BaseObserver | None = None
         self._watched: dict[str, tuple[ObservedWatch, tuple[int, int]]] = {}
@@ -68,7 +72,7 @@ class Watch(FileSystemEventHandler):
     def _watch(self, folder: str, identity: tuple[int, int]) -> None:
         try:
             if self._observer is None:
-                observer = Observer()
+                observer = PollingObserver(timeout=self._poll) if self._poll else Observer()
                 observer.daemon = True
                 observer.start()
                 self._observer = observer

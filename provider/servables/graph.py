@@ -140,7 +140,7 @@ def read(text: str, find: Callable[[str], str]) -> GraphPlan:
     try:
         text_format.Parse(text, graph, descriptor_pool=schema.pool())
     except text_format.ParseError as error:
-        raise GraphError(INVALID, f"it is no graph: {error}") from None
+        raise GraphError(INVALID, f"it is no graph: {error!s:.300}") from None
     except (RecursionError, ValueError) as error:
         raise GraphError(INVALID, f"it is no graph: {error!s:.300}") from None
     inputs = _own_streams("input_stream", graph.input_stream)

@@ -223,7 +223,7 @@ SomePath = Annotated[Path | None, _PATH]
 Credential = Annotated[
     Path | SecretStr | None, BeforeValidator(_credential), AfterValidator(_usable), CREDENTIAL
 ]
-"""What proves who we are: the path of a file, read again for each connection, or what is in it."""
+"""What proves who we are: the path of a file, or what is in it."""
 
 ReadableFile = Annotated[Path | None, AfterValidator(_readable), _FILE]
 Folders = Annotated[tuple[Path, ...], BeforeValidator(_folders), _FOLDERS]

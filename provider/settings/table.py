@@ -585,6 +585,13 @@ class Settings(BaseModel):
         "loads all of it in a fresh one, which takes over when it is ready.",
         default="live",
     )
+    reload_poll: Duration = knob(
+        "PROVIDER_RELOAD_POLL",
+        "Reload",
+        "Look so often whether files beside the program have changed, for network disks, which "
+        "do not tell. 0 has the system tell. The program itself is looked at before each call.",
+        default=0.0,
+    )
     admin: Switch = knob(
         "PROVIDER_ADMIN",
         "Reload",

@@ -46,9 +46,17 @@ def run(*arguments):
 
 
 def test_a_short_run(tmp_path):
-    written = tmp_path / "growth.json"
-    done = run("--rounds", 1, "--seconds", 0.1, "--json", written, "operations", "replicas")
+    written, document = tmp_path / "growth.json", tmp_path / "scale.md"
+    document.write_text("before\n<!-- growth: aims -->\nold\n<!-- growth: end -->\nafter\n")
+    done = run(
+        *("--rounds", 1, "--seconds", 0.1, "--json", written, "--markdown", document),
+        *("operations", "replicas"),
+    )
     assert done.returncode == 0, done.stderr
+    text = document.read_text()
+    assert text.startswith("before\n<!-- growth: aims -->\n| aim |")
+    assert text.endswith("\n<!-- growth: end -->\nafter\n")
+    assert "old" not in text
     assert "| operations | CPU µs/call | calls/s |" in done.stdout
     assert "share of each of 4 replicas" in done.stdout
     told = json.loads(written.read_text())

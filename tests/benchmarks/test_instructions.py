@@ -29,7 +29,7 @@ def test_a_call_takes_no_more_instructions_than_it_did():
     before = instructions.noted()
     if before is None:
         pytest.skip(f"nothing is noted for Python {instructions.VERSION}")
-    found = instructions.counts()
+    found, _ = instructions.counts()
     lines = instructions.grown(found, before)
     assert not lines, WHAT_TO_DO.format(lines="\n".join(lines))
 
@@ -51,6 +51,14 @@ def test_what_is_noted_is_found_again_and_other_versions_stay(tmp_path, monkeypa
     monkeypatch.undo()
     monkeypatch.setattr(instructions, "NOTES", tmp_path / "notes.json")
     assert instructions.noted() == {"host": {"instructions, 1 at a time": 1.0}}
+
+
+def test_files_are_shown_by_what_they_take():
+    files = {"host": {"a.py": 12.4, "b.py": 1.0}, "worker": {"a.py": 30.0}}
+    assert instructions.where(files).splitlines()[2:] == [
+        "| a.py | worker | 30 |",
+        "| a.py | host | 12 |",
+    ]
 
 
 @pytest.mark.skipif(sys.gettrace() is not None, reason="coverage or a debugger traces this thread")

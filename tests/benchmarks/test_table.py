@@ -17,9 +17,9 @@ def test_calls_are_grouped_by_calls_in_flight_and_name_the_processes_that_cost_s
         lines[5] == "| provider | 1 | 28.0 (host 16.0 + worker 12.0) | 1.40 | 24000 | 600 | 1800 |"
     )
     assert [line.split(" | ")[1] for line in lines[2:14]] == 4 * ["1"] + 4 * ["64"] + 4 * ["256"]
-    assert lines[-1] == (
-        "Medians of 3 rounds of 1 s, 2026-11-21; 2 cores (Linux x86_64), Python 3.11.7, "
-        "nats-py 2.16.0."
+    assert " ".join(lines[15:]) == (
+        "Medians of 3 rounds of 1 s, 2026-11-21; 2 cores (Linux x86_64), Python 3.11.7, nats-py "
+        "2.16.0."
     )
 
 
@@ -38,10 +38,13 @@ def test_aims_stand_with_their_figure_and_verdict():
 
 
 def test_the_line_has_the_ratios_or_is_not_there():
-    assert table.line(report()).startswith(
-        "Host and worker together cost 1.40 times the CPU of a raw nats-py echo, and answer 0.96 "
-        "times the calls of nats-py's micro service and 6 times those of FastStream"
+    text = table.line(report())
+    assert " ".join(text.split("\n")).startswith(
+        "**It costs little.** Host and worker together cost 1.40 times the CPU of a raw nats-py "
+        "echo, and answer 0.96 times the calls of nats-py's micro service and 6 times those of "
+        "FastStream"
     )
+    assert max(map(len, text.splitlines())) <= 100
     assert table.line({"about": {}}) == ""
 
 
@@ -79,6 +82,14 @@ def test_blocks_of_a_document_are_renewed_and_nothing_else():
 
 def test_a_block_stays_when_the_run_has_nothing_for_it():
     assert table.renewed(DOCUMENT, {"about": {}}) == DOCUMENT
+
+
+def test_aims_of_half_a_run_are_printed_and_not_written():
+    document = "<!-- bench: aims -->\nold\n<!-- bench: end -->\n"
+    half = report(starts={})
+    assert "not measured" in table.whole(half)
+    assert table.renewed(document, half) == document
+    assert "old" not in table.renewed(document, report())
 
 
 def test_a_document_without_blocks_or_with_strange_ones_is_refused():

@@ -7,12 +7,14 @@ import os
 import re
 import signal
 import subprocess
+import sys
 
 import nats
 import pytest
 
 from tests import forked
 from tests.conftest import PATIENCE, NatsServer, clean_environment
+from tests.documents import ROOT
 
 PROGRAM = """
     import time
@@ -130,6 +132,21 @@ def test_what_people_see(bench):
     assert "\x1b" not in out + err  # no colours and no moving line where nobody looks
 
 
+def test_terminals_of_few_letters(house, tmp_path):
+    # Not forked: what standard output can show is settled when Python starts.
+    done = subprocess.run(
+        [sys.executable, "-m", "provider", "bench", "echo", "--in-flight", "2", *SHORT],
+        env=clean_environment(**of(house), PYTHONIOENCODING="ascii"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=2 * PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("p50 ")
+
+
 def test_how_it_goes_is_on_standard_error(bench):
     code, out, err = bench("echo", "--in-flight", "2", "--json", *SHORT, "--progress")
     assert code == 0
@@ -168,7 +185,9 @@ def test_overload_is_shown(start_provider, provider_command):
 
 
 def test_a_function_that_is_slower_than_the_timeout(bench):
-    code, out, _ = bench("stall", "0.02", "--rate", "1000", "--timeout", "100ms", "--json", *SHORT)
+    # Fifty of a thousand calls can be answered in a second, and each waits for half of one at most.
+    load = ("--rate", "1000", "--timeout", "500ms", "--duration", "1s", "--warm-up", "0")
+    code, out, _ = bench("stall", "0.02", *load, "--json")
     told = json.loads(out)
     assert code == 0
     assert told["results"] > 0
@@ -319,3 +338,39 @@ def test_an_operation_nobody_has_ends_it_at_once(start_provider, provider_comman
     assert b"invalid_argument" in done.stderr
     done = provider_command("bench", "add", '{"a": 1, "b": 2}', "--json", *SHORT, **of(provider))
     assert json.loads(done.stdout)["errors"] == {}
+
+
+async def test_ctrl_c_before_anything_was_counted(shared_nats, tmp_path):
+    client = await nats.connect(shared_nats.url)
+    silent = await client.subscribe("wasmbus.rpc.silent.python.default")
+    await client.flush()
+    process = forked.Process(
+        LONG,
+        clean_environment(NATS_URL=shared_nats.url, PROVIDER_LATTICE="silent"),
+        tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        await silent.next_msg(PATIENCE)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 130
+        assert process.stdout.read() == b""
+        assert b"stopped before anything was counted" in process.stderr.read()
+    await client.close()
+
+
+def test_other_commands_do_not_wait_for_it():
+    code = "import sys, provider.cli; print([n for n in sys.modules if 'provider.bench' in n])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean_environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE,
+    )
+    assert done.stdout == "[]\n"

@@ -92,3 +92,11 @@ def test_the_settings_it_names_exist():
     generated = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
     for name in set(re.findall(r"\b(?:PROVIDER|NATS)_[A-Z_]+\b", DOCUMENT)):
         assert name in generated or name + "DEPTH" in generated, name
+
+
+def test_the_tests_it_names_exist():
+    named = re.findall(r"`([\w/]+)::(\w+)`", DOCUMENT)
+    assert len(named) > 10
+    for file, name in named:
+        text = (Path(__file__).parents[1] / f"{file}.py").read_text("utf-8")
+        assert re.search(rf"^(async )?def {name}\(", text, re.MULTILINE), f"{file}::{name}"

@@ -286,6 +286,51 @@ async def test_calls_overlap_when_told_to_and_no_more_than_told(overlapping):
         assert await python.call("most") == 4
 
 
+AWAITING = """
+    import asyncio
+
+    together = asyncio.Barrier(5)
+    here = most = 0
+
+    async def handle(command, arg):
+        global here, most
+        if command == "most":
+            return most
+        here += 1
+        most = max(most, here)
+        if command == "meet":
+            await together.wait()
+        else:
+            await asyncio.sleep(0.01)
+        here -= 1
+        return arg
+"""
+
+
+@pytest.mark.parametrize("handler", ["handle", "operations"])
+async def test_coroutines_overlap_on_the_loop_of_the_worker(start_provider, handler):
+    source = AWAITING
+    if handler == "operations":
+        source += """
+    from provider.dispatch import operation
+    most_of_all = operation(name="most")(lambda: most)
+
+    @operation
+    async def meet(arg: int):
+        return await handle("meet", arg)
+
+    @operation
+    async def other(arg: int):
+        return await handle("other", arg)
+"""
+    provider = start_provider(source, PROVIDER_CONCURRENCY="5")
+    async with provider.connect() as python:
+        # Each of these ends only when five are there.
+        assert await asyncio.gather(*(python.call("meet", n) for n in range(10))) == [*range(10)]
+        await asyncio.gather(*(python.call("other", n) for n in range(40)))
+        assert await python.call("most") == 5
+
+
 async def test_a_quick_call_is_answered_while_slow_ones_run_beside_it(overlapping, gate):
     async with overlapping.connect() as python:
         slow = [await held(overlapping, python, gate) for _ in range(3)]

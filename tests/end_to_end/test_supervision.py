@@ -8,7 +8,10 @@ import json
 import os
 import signal
 
+import grpc
+import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from provider.errors import CallError, ExitCode
 from tests.conftest import PATIENCE, write
@@ -146,3 +149,55 @@ def test_the_status_tells_of_workers_and_their_deaths(start_provider, provider_c
     assert {worker["state"] for worker in told["workers"]} == {"ready"}
     (death,) = told["deaths"]
     assert (death["exit"], death["operation"]) == (7, "exit")
+
+
+def test_without_a_worker_nobody_is_told_that_it_is_ready(
+    start_provider, provider_command, tmp_path
+):
+    proto = write(
+        tmp_path / "one.proto",
+        """
+        syntax = "proto3";
+        message Nothing {}
+        service One { rpc Do(Nothing) returns (Nothing); }
+        """,
+    )
+    provider = start_provider(
+        """
+        import os
+        HERE = os.path.dirname(os.path.abspath(__file__))
+        assert not os.path.exists(os.path.join(HERE, "doomed")), "no licence"
+        def handle(command, arg): return arg
+        """,
+        *("--http", "0", "--grpc", "0", "--proto", str(proto)),
+    )
+    ready = provider.wait_for("ready")
+
+    def told():
+        probe = json.loads(provider_command("probe", "--json", **provider.environment).stdout)
+        with (
+            httpx.Client(base_url=ready["http"], timeout=PATIENCE, trust_env=False) as http,
+            grpc.insecure_channel(ready["grpc"]) as channel,
+        ):
+            question = health_pb2.HealthCheckRequest()
+            serving = health_pb2_grpc.HealthStub(channel).Check(question, timeout=PATIENCE).status
+            answers = {name: http.get(f"/health/{name}") for name in ("live", "ready")}
+            return (
+                probe["ready"],
+                serving == health_pb2.HealthCheckResponse.SERVING,
+                *(answer.status_code for answer in answers.values()),
+                probe["reason"],
+                answers["ready"].json()["reasons"],
+            )
+
+    assert told() == (True, True, 200, 200, "", [])
+    write(tmp_path / "doomed", "")
+    os.kill(provider.worker_pid, signal.SIGKILL)
+    provider.wait_for("nothing_loaded")
+    *states, reason, reasons = told()
+    assert states == [False, False, 200, 503]
+    assert reasons == [reason]
+    assert "no licence" in reason
+    (tmp_path / "doomed").unlink()
+    provider.wait_for("worker_ready", 2)
+    assert told() == (True, True, 200, 200, "", [])

@@ -21,14 +21,12 @@ import time
 
 import cbor2
 
+from tests.faults.count import LATE, REFUSALS, Count
+
 FIRST = 1 << 33
 """Added to every result, which gives all of them the same length."""
-LATE = 1.0
-"""Seconds after its deadline from which on an answer is late."""
 GIVEN_UP = 10.0
 """Seconds after its deadline from which on a call counts as unanswered."""
-REFUSALS = frozenset({"overloaded", "unavailable", "no_responders"})
-"""Kinds of errors that say that the call was not taken. Who gets one waits a moment."""
 
 _ASKED = b"\xa2" + cbor2.dumps("operation") + cbor2.dumps("work") + cbor2.dumps("payload")
 _REQUEST = struct.Struct(f">{len(_ASKED)}sBI")
@@ -46,50 +44,6 @@ def request(subject: str, reply: str, number: int) -> bytes:
     """The command that makes the call with this number."""
     body = _REQUEST.pack(_ASKED, 0x1A, number)
     return b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(body), body)
-
-
-class Count:
-    """What became of the calls.
-
-    Attributes:
-        sent: calls that were sent.
-        results: answered with the right result.
-        errors: answered with an error, by its kind.
-        wrong: answered with something else.
-        twice: answers to calls that had one.
-        late: answered more than `LATE` seconds after their deadline.
-        unanswered: not answered although the connection lived.
-        cut: open when the connection was lost on which an answer could have come, or when the host
-            was killed that had them.
-        worst: seconds the slowest answer took, results and errors by their kinds.
-        examples: the first of those that ought not to be, in words.
-    """
-
-    def __init__(self) -> None:
-        self.sent = 0
-        self.results = 0
-        self.errors: collections.Counter[str] = collections.Counter()
-        self.wrong = 0
-        self.twice = 0
-        self.late = 0
-        self.unanswered = 0
-        self.cut = 0
-        self.worst: dict[str, float] = {}
-        self.examples: list[str] = []
-
-    @property
-    def refused(self) -> int:
-        """Calls that were not taken, and said so."""
-        return sum(self.errors[kind] for kind in REFUSALS)
-
-    @property
-    def taken(self) -> int:
-        """Calls that were answered by who took them."""
-        return self.results + self.wrong + self.errors.total() - self.refused
-
-    def note(self, text: str) -> None:
-        if len(self.examples) < 5:
-            self.examples.append(text)
 
 
 class Load(asyncio.Protocol):
@@ -248,8 +202,10 @@ class Load(asyncio.Protocol):
 
     async def _keep_rate(self) -> None:
         began, sent = time.monotonic(), 0
-        while self._sending:
+        while True:
             await asyncio.sleep(0.002)
+            if not self._sending:
+                return
             due = int((time.monotonic() - began) * self.rate)
             room = self.in_flight - len(self._open)
             if self._ready.is_set() and room > 0 and due > sent:

@@ -148,7 +148,7 @@ async def _stop(field: Field) -> None:
 # --- the way --------------------------------------------------------------------------------------
 
 
-async def _through_proxy(field: Field) -> None:
+async def through_proxy(field: Field) -> None:
     field.beside = proxy = await asyncio.to_thread(Proxy, field.nats.port)
     field.also.callback(proxy.close)
     field.nats_url = proxy.url
@@ -252,6 +252,20 @@ async def _leave_one_of_two(field: Field) -> None:
     await _forget_what_was_lost(field)
 
 
+async def _stop_one_of_two(field: Field) -> None:
+    """It says nothing; the provider finds out, and goes to the other."""
+    here, there = field.beside
+    await asyncio.to_thread(there.start)
+    while await field.go_on(2500, 4500):
+        os.kill(here.pid, signal.SIGSTOP)
+        field.did["stopped"] += 1
+        back = await field.logged("nats_reconnected", field.did["stopped"])
+        assert back["server"].endswith(f":{there.port}"), f"it is at {back['server']}"
+        os.kill(here.pid, signal.SIGCONT)
+        here, there = there, here
+    await _forget_what_was_lost(field)
+
+
 def _nearly_nothing_is_lost(field: Field) -> None:
     """What two servers tell each other a moment too late, and not what was accepted."""
     _all_that_ran_was_answered(field)
@@ -321,9 +335,8 @@ async def _be_greedy(field: Field) -> None:
     greedy = Greedy(field.nats.port, field.subject)
     field.also.callback(greedy.close)
     while await field.go_on(500, 1000):
-        pass
+        field.did["cut off"] = greedy.cut
     await asyncio.to_thread(greedy.close)
-    field.did["cut off"] = greedy.cut
     assert not field.provider.events("nats_disconnected"), "the provider was cut off as well"
 
 
@@ -351,11 +364,11 @@ SCENARIOS = [
         at_least={"stopped": 3},
         check=_lost_on_the_way("stopped"),
     ),
-    Scenario("nats-server slow", _slow, before=_through_proxy, at_least={"slowed down": 4}),
+    Scenario("nats-server slow", _slow, before=through_proxy, at_least={"slowed down": 4}),
     Scenario(
         "connection cut in a request",
         _cut("down"),
-        before=_through_proxy,
+        before=through_proxy,
         errors=CROWDED,
         in_flight=20_000,
         rate=3500.0,
@@ -367,7 +380,7 @@ SCENARIOS = [
     Scenario(
         "connection cut in an answer",
         _cut("up"),
-        before=_through_proxy,
+        before=through_proxy,
         errors=CROWDED,
         in_flight=20_000,
         rate=3500.0,
@@ -396,6 +409,19 @@ SCENARIOS = [
         again=True,
         at_least={"left": 3},
         check=_nearly_nothing_is_lost,
+    ),
+    Scenario(
+        "nats-server of a cluster stopped",
+        _stop_one_of_two,
+        before=_three_servers,
+        settings=PINGED,
+        errors=CROWDED,
+        in_flight=20_000,
+        rate=3500.0,
+        cut=True,
+        again=True,
+        at_least={"stopped": 3},
+        check=_lost_on_the_way("stopped"),
     ),
     Scenario(
         "a caller does not read",

@@ -6,15 +6,20 @@ so at once. What a flood does is compared to what the same provider did the mome
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import itertools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from provider.errors import Overloaded
+from tests.faults.nats_scenarios import through_proxy
 from tests.faults.scenario import Scenario
 
 if TYPE_CHECKING:
     from tests.faults.scenario import Field
+    from tests.proxy import Proxy
 
 QUEUE = 100
 """Calls that may wait."""
@@ -22,6 +27,10 @@ FLOOD = 9000.0
 """Calls a second; more than ten times what can be done."""
 GROWTH = 48 << 20
 """Most bytes by which the host's memory grows meanwhile."""
+MOST_HELD = 100 << 20
+"""Most bytes of answers that wait: those of all calls that a worker has in hand then."""
+OF_OTHERS = 1 << 31
+"""Number of the first call that is not of the load."""
 SLACK = 1.0
 """Seconds a machine that has other things to do may add to anything."""
 
@@ -75,8 +84,54 @@ async def _flood(field: Field) -> None:
     assert sent >= 5 * taken, f"{taken} of {sent} calls were taken: the flood was too small"
 
 
-OF_OTHERS = 1 << 31
-"""Number of the first call that is not of the load."""
+LARGE = f"""
+def handle(command, number):
+    note(number)
+    return bytes(400_000) if number >= {OF_OTHERS} else right(number)
+"""
+
+
+async def _hold_answers_up(field: Field) -> None:
+    """NATS takes next to nothing for a while, and answers are large."""
+    proxy: Proxy = field.beside
+    before = memory(field.provider.pid)
+    numbers = itertools.count(OF_OTHERS)
+    async with contextlib.AsyncExitStack() as stack:
+        # Two, because a server cuts off who has more than 64 MiB to read.
+        clients = [
+            await stack.enter_async_context(
+                field.provider.connect(
+                    lattice=field.lattice, key="python", name=field.lattice, timeout=60
+                )
+            )
+            for _ in range(2)
+        ]
+
+        def call(many: int) -> list[asyncio.Future[Any]]:
+            return [
+                asyncio.ensure_future(python.call("work", next(numbers)))
+                for python in clients
+                for _ in range(many)
+            ]
+
+        while await field.go_on(2000, 4000):
+            proxy.slow("up", 1000)
+            field.did["held up"] += 1
+            calls = call(110)
+            await field.logged("answers_wait", field.did["held up"])
+            calls += call(20)
+            await asyncio.sleep(0.5)  # for what should not come
+            grown = memory(field.provider.pid) - before
+            assert grown <= MOST_HELD + GROWTH, f"the host grew by {grown >> 20} MiB"
+            proxy.slow("up", None)
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+            turned_away = sum(isinstance(each, Overloaded) for each in answers)
+            right = sum(each == bytes(400_000) for each in answers)
+            assert right + turned_away == len(answers), {repr(each)[:100] for each in answers}
+            assert turned_away, "nobody was turned away"
+            field.did["turned away"] += turned_away
+            await field.logged("answers_wait_no_longer", field.did["held up"])
+    assert not field.provider.events("answers_not_sent"), "answers were lost"
 
 
 SCENARIOS = [
@@ -89,5 +144,14 @@ SCENARIOS = [
         calls=2500,
         in_flight=QUEUE,
         at_least={"flooded": 1},
+    ),
+    Scenario(
+        "answers held up",
+        _hold_answers_up,
+        before=through_proxy,
+        program=LARGE,
+        errors=frozenset({"overloaded"}),
+        timeout=60.0,
+        at_least={"held up": 3},
     ),
 ]

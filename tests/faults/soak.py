@@ -1,6 +1,6 @@
 """Every scenario for as long as you like, and a table of what came of it.
 
-    python -m tests.faults.soak [--seconds 30] [--seed 1] [--calls 20000] [--only NAME]...
+    python -m tests.faults.soak [--seconds 30] [--seed 1] [--only NAME]...
 
 The rule of this file: it adds nothing to a scenario but time. The table goes to standard output,
 how it goes to standard error. The exit code is 1 if anything was that must not be.
@@ -11,14 +11,21 @@ from __future__ import annotations
 import argparse
 import importlib
 import pkgutil
+import re
+import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tests.faults
-from tests.faults.scenario import CALLS, Outcome, Scenario, run
+from tests.faults.outcome import Outcome, run
+from tests.faults.scenario import CALLS, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_BLOCK = re.compile(r"(<!-- soak: table -->).*(<!-- soak: end -->)", re.DOTALL)
+"""Where documents have it."""
 
 
 def all_scenarios() -> dict[str, Scenario]:
@@ -43,11 +50,21 @@ def table(outcomes: Iterable[Outcome]) -> str:
         cut = f" ({count.cut} cut off)" if count.cut else ""
         worst = max(count.worst.values(), default=0.0)
         lines.append(
-            f"| {outcome.scenario} | {done or 'see the program'} | {count.sent} | {count.results} "
+            f"| {outcome.scenario} | {done or 'by the program'} | {count.sent} | {count.results} "
             f"| {errors or 'none'} | {count.unanswered}{cut} | {len(outcome.ran_twice)} "
             f"| {worst:.2f} s |"
         )
     return "\n".join(lines)
+
+
+def report(outcomes: list[Outcome], seed: int, seconds: float) -> str:
+    """The table, and what it is of."""
+    sent = sum(outcome.count.sent for outcome in outcomes)
+    refused = sum(outcome.count.refused for outcome in outcomes)
+    return (
+        f"{table(outcomes)}\n\nSeed {seed}, {seconds:g} s of load each: {sent} calls, "
+        f"{refused} of them refused."
+    )
 
 
 def main() -> int:
@@ -58,6 +75,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="the same one repeats a run")
     parser.add_argument("--calls", type=int, default=CALLS, help="at least, for each scenario")
     parser.add_argument("--only", action="append", default=[], help="this one; may be repeated")
+    parser.add_argument("--markdown", type=Path, help="a document to write the table into")
     parser.add_argument("--list", action="store_true", help="print the names and leave")
     options = parser.parse_args()
     if options.list:
@@ -86,15 +104,16 @@ def main() -> int:
         )
         for problem in outcome.problems:
             print(f"    {problem}", file=sys.stderr, flush=True)
-    print(table(outcomes))
-    sent = sum(outcome.count.sent for outcome in outcomes)
-    refused = sum(outcome.count.refused for outcome in outcomes)
-    print(
-        f"\nSeed {options.seed}, {options.seconds:g} s of load each: {sent} calls, "
-        f"{refused} of them refused."
-    )
+    told = report(outcomes, options.seed, options.seconds)
+    print(told)
+    if options.markdown is not None:
+        text = options.markdown.read_text("utf-8")
+        text = _BLOCK.sub(lambda found: f"{found[1]}\n{told}\n{found[2]}", text)
+        options.markdown.write_text(text, "utf-8")
     return int(any(outcome.problems for outcome in outcomes))
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))  # nothing is left
     sys.exit(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.host_scenarios import SCENARIOS
-from tests.faults.scenario import run
+from tests.faults.outcome import run
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)

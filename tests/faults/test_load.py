@@ -12,7 +12,8 @@ import pytest
 
 from tests.faults import load as load_module
 from tests.faults.load import Load, right
-from tests.faults.scenario import MARK, Scenario, run
+from tests.faults.outcome import run
+from tests.faults.scenario import MARK, Scenario
 
 EVERY = 10
 """One call in so many is treated as the test says."""

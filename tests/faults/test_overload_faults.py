@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.faults.outcome import run
 from tests.faults.overload_scenarios import SCENARIOS
-from tests.faults.scenario import run
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.scenario import run
+from tests.faults.outcome import run
 from tests.faults.worker_scenarios import SCENARIOS
 
 

@@ -127,7 +127,12 @@ def fuzz(each: Target, folder: Path, seed: int, seconds: float, runs: int) -> Ou
         ]
         begun = time.monotonic()
         ran = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, cwd=_root()
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            cwd=_root(),
+            env={**os.environ, "TMPDIR": work},  # it ends too abruptly to take its files away
         )
         took = time.monotonic() - begun
         slowest = float(report.read_text("ascii")) if report.exists() else 0.0

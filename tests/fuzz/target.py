@@ -7,8 +7,11 @@ wants to know of. So is an input that takes too long, or too much memory.
 
 from __future__ import annotations
 
+import atexit
 import resource
+import shutil
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from importlib import import_module
@@ -26,7 +29,18 @@ if TYPE_CHECKING:
 
 CORPUS = Path(__file__).parent / "corpus"
 """Inputs that are always tried: a folder for each target."""
-MODULES = ("wire", "worker", "lattice", "doors", "http", "kserve", "grpc", "settings", "files")
+MODULES = (
+    "wire",
+    "worker",
+    "lattice",
+    "stored",
+    "doors",
+    "http",
+    "kserve",
+    "grpc",
+    "settings",
+    "files",
+)
 """Where targets are; the first part of their names."""
 SECONDS = 2.0
 """Seconds of processor time one input may take. Usual ones take a hundredth of a millisecond."""
@@ -118,6 +132,13 @@ def bounded(each: Target, data: bytes) -> float:
     if grown > MEMORY:
         raise TooMuch(f"{grown >> 20} MiB for {len(data)} bytes")
     return took
+
+
+def scratch() -> Path:
+    """A folder for files a target reads, which is there as long as this process."""
+    made = tempfile.mkdtemp(prefix="fuzz-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
 
 
 def _most_memory() -> int:

@@ -11,6 +11,26 @@ MOST_BYTES = 512 * 1024
 """Bytes of all inputs together; they are for whoever looks into them."""
 
 TARGETS = target.every()
+MUCH = 256 * 1024
+"""Bytes of what is repeated."""
+REPEATED = [
+    *(b"[", b'{"a":', b"\x81", b"\xa1\x61a", b"\xc1", b"\x9f", b"\x91", b"\x12\x00", b"\x3a\x00"),
+    *(
+        b"a",
+        b"9",
+        b"\xff",
+        b"\0",
+        b".",
+        b"=",
+        b"a: b\r\n",
+        b"\\u0041",
+        b"%41",
+        b"&a=b",
+        b";q=1",
+        b'"',
+    ),
+    *(b"GET / HTTP/1.1\r\n\r\n", b"--b\r\n", b"node {", b"a{}", b"::", b"\x1e1 "),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +49,12 @@ def test_nothing_unexpected_comes_out(each):
             raise
     for data in (b"", b"\0", b"\xff" * 300, bytes(range(256))):
         target.bounded(each, data)
+
+
+@pytest.mark.parametrize("each", TARGETS, ids=[each.name for each in TARGETS])
+def test_much_of_the_same_takes_no_longer_than_it_may(each):
+    for piece in REPEATED:
+        target.bounded(each, b"\xff" + piece * (MUCH // len(piece)))
 
 
 def test_every_target_has_inputs_and_every_input_a_target():

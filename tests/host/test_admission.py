@@ -149,3 +149,16 @@ class Accounting(RuleBasedStateMachine):
 
 TestAccounting = Accounting.TestCase
 TestAccounting.settings = settings(max_examples=30, stateful_step_count=30)
+
+
+def test_who_is_turned_away_for_another_reason_is_told_it():
+    admission = Admission(10, 100)
+    assert admission.admit(call(1)) is None
+    admission.crowd("NATS takes no more answers")
+    refusal = admission.admit(call(1))
+    assert isinstance(refusal, Overloaded)
+    assert refusal.message == "NATS takes no more answers"
+    assert refusal.retry_after_ms > 0
+    admission.crowd("")
+    assert admission.admit(call(1)) is None
+    assert admission.open == 2

@@ -12,6 +12,7 @@ import pytest
 
 from provider.errors import HandlerError, Unavailable, WorkerLost
 from provider.host.burst import Burst
+from provider.host.fleet import FleetOptions
 from provider.host.slot import AHEAD_BYTES, AHEAD_CALLS, FIRST_PAUSE, LONGEST_PAUSE, Slot
 from tests.conftest import PATIENCE
 
@@ -76,6 +77,17 @@ async def test_no_more_than_enough_is_handed_over(house):
     await asyncio.gather(running, *large)
     # One that is larger than all of it goes alone.
     assert len(await house.call("echo", "x" * (AHEAD_BYTES + 1))) == AHEAD_BYTES + 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_while_it_is_held_nothing_is_handed_over(house, workers):
+    await house.start(fleet=FleetOptions(workers=workers))
+    house.fleet.hold(True)
+    asked = [house.submit("echo", number) for number in range(20)]
+    await house.turn()
+    assert all(not link.calls for link in house.fleet.links)
+    house.fleet.hold(False)
+    assert await asyncio.gather(*asked) == list(range(20))
 
 
 async def test_calls_a_dead_worker_never_began_run_once_on_the_next_before_newer_ones(house):

@@ -544,3 +544,14 @@ async def test_a_worker_kept_by_a_health_check_or_a_call_is_not_taken_for_one_th
     with pytest.raises(CallTimeout, match="still waiting"):
         await house.call("sleep", 0, timeout=0.2)
     assert await running == worker
+
+
+async def test_one_that_claims_nonsense_at_the_first_start_is_a_start_that_failed(
+    house, fake_python
+):
+    says = (
+        "frame(FrameType.HELLO, 0, {'version': VERSION}); frame(FrameType.READY, 0, {'files': 5})"
+    )
+    setup = with_python(house, fake_python(f"{says}; time.sleep(3600)"))
+    text = await start_fault(house, None, setup=setup)
+    assert "did not say what it has loaded: TypeError" in text

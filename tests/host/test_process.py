@@ -15,6 +15,7 @@ from provider.errors import StartError
 from provider.host.contract import resolve
 from provider.host.peak import resident
 from provider.host.process import WorkerProcess
+from provider.host.resources import Resources
 from provider.host.survivors import survivors
 from provider.wire.progress import new_memory
 from tests.host.groups import GROUPS
@@ -44,10 +45,10 @@ class Started:
 def prepare(fake_python, tmp_path):
     made = []
 
-    def prepare(source, python=None):
+    def prepare(source, python=None, **more):
         program = tmp_path / "dispatch.py"
         program.write_text("def handle(command, arg): pass\n")
-        setup = resolve(venv=None, main=None, dispatch=str(program))
+        setup = resolve(venv=None, main=None, dispatch=str(program), **more)
         setup = dataclasses.replace(setup, python=python or fake_python(source))
         link, theirs = socket.socketpair()
         process = WorkerProcess(setup, lambda *_: None)
@@ -143,13 +144,15 @@ async def test_a_start_that_is_cancelled_leaves_no_process(prepare, processes):
     assert started.process.exit == "SIGKILL"
 
 
-async def test_children_are_ended_and_forgotten(prepare, processes):
+@pytest.mark.parametrize("group", [True, False])
+async def test_children_are_ended_and_forgotten(prepare, processes, group):
     source = """
         import subprocess
         child = subprocess.Popen(["sleep", "1000"])
         link.send(b"%d" % child.pid)
     """
-    started = prepare("\n".join(line.strip() for line in source.splitlines()))
+    source = "\n".join(line.strip() for line in source.splitlines())
+    started = prepare(source, resources=Resources(group=group))
     await started.start()
     await started.process.ended()
     child = int(started.heard())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 
 import pytest
 
-from provider.errors import HandlerError, WorkerLost
+from provider.errors import HandlerError, Unavailable, WorkerLost
 from provider.host import renewal
 from provider.host.fleet import FleetOptions
 from provider.host.life import State
@@ -208,3 +209,40 @@ async def test_workers_are_recycled_a_little_apart():
     assert max(marks) <= 1000
     assert len(marks) > 20
     assert renewal._sooner(1) == 1
+
+
+async def test_one_that_claims_nonsense_does_not_take_over(house, fake_python):
+    await house.start(program("old"), fleet=FRESH)
+    kept = house.slot.setup
+    says = (
+        "frame(FrameType.HELLO, 0, {'version': VERSION}); frame(FrameType.READY, 0, {'files': 5})"
+    )
+    house.slot.setup = dataclasses.replace(kept, python=fake_python(f"{says}; time.sleep(3600)"))
+    with pytest.raises(HandlerError, match="did not say what it has loaded: TypeError"):
+        await house.call("reload")
+    assert [link.state for link in house.fleet.links] == [State.READY]
+    house.slot.setup = kept
+    assert await house.call("name") == "old"
+    assert await house.call("reload") is True
+
+
+async def test_stopping_while_another_worker_waits_to_take_over_leaves_none(house, processes):
+    options = FleetOptions(recycle=RecycleOptions(calls=1))
+    tells = "print('loaded', os.getpid())"
+    await house.start(program("it", tells), fleet=options)
+    running = await house.at_the_gate("a")
+    house.save(program("new", tells))
+    waiting = house.submit("name")  # behind a reload, which waits for the call at the gate
+    await house.turn()
+    while not (told := [e for e in house.events.of("printed") if "loaded" in e["text"]])[1:]:
+        house.events._news.clear()
+        await asyncio.wait_for(house.events._news.wait(), 30)
+    await asyncio.sleep(0.1)
+    assert house.slot.loading == 0
+    house.path.abandon("the provider is stopping")
+    await house.fleet.stop(0.0)
+    for call in (running, waiting):
+        with pytest.raises(Unavailable):
+            await call
+    for event in told:
+        assert processes.until_gone(int(event["text"].split()[1]))

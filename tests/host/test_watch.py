@@ -225,3 +225,22 @@ async def test_a_watch_without_files_starts_nothing():
 async def test_a_touched_file_is_told_and_whoever_is_told_compares(watched, file):
     os.utime(file)
     await watched.next()
+
+
+async def test_where_the_system_tells_nothing_folders_are_looked_at(tmp_path, monkeypatch):
+    def refuse(*_arguments, **_more):
+        raise AssertionError("the system was asked")
+
+    monkeypatch.setattr("provider.host.watch.Observer", refuse)
+    told = asyncio.Event()
+    watch = Watch(told.set, poll=0.05)
+    path = tmp_path / "helper.py"
+    path.write_text("old")
+    watch.files([str(path)])
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not told.is_set():  # the first look may come after the first save
+                path.write_text(path.read_text() + "er")
+                await asyncio.sleep(0.1)
+    finally:
+        watch.close()

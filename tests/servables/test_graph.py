@@ -113,6 +113,7 @@ OPTIONS = QUICKSTART[QUICKSTART.index("  node_options") : QUICKSTART.rindex("}")
         ("", INVALID, "no input_stream"),
         ("node {", INVALID, "it is no graph: "),
         ("\0", INVALID, "it is no graph: "),
+        ("a" * 100_000, INVALID, "it is no graph: "),
         ("node { options { " * 20_000, INVALID, "it is no graph: "),
         (changed("calculator:", "calculators:"), INVALID, 'no field named "calculators"'),
         (changed("handler_path:", "handler:"), INVALID, 'no field named "handler"'),
@@ -189,6 +190,7 @@ def test_what_is_wrong_has_its_name(text, status, says):
         read(text)
     assert caught.value.status == status
     assert says in str(caught.value)
+    assert len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize(

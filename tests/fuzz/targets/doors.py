@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import time
 from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from provider.burst_client import BurstClient
 from provider.client.asking import Asking
@@ -13,6 +16,7 @@ from provider.doors.nats import NatsDoor
 from provider.errors import BadRequest, CallError, HandlerError
 from provider.host.burst import Burst
 from provider.host.call import StreamedCall
+from provider.telemetry import logs
 from provider.wire.address import Address
 from provider.wire.envelope import RequestReader
 from provider.wire.frames import Encoding
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
 VALUES = Values(Limits())
 _loop = asyncio.new_event_loop()
+MOST_LINE = 512 * 1024
+"""Characters of a line of the log."""
 _REPLY = b"_INBOX.1"
 
 
@@ -253,3 +259,32 @@ async def _asked(data: bytes) -> None:
             await ask()
         except CallError as error:
             told(error)
+
+
+_shown = structlog.dev.ConsoleRenderer(colors=False, sort_keys=False)
+
+
+@target(
+    b"\r\n", b"\x1b[2J", b"\xc2\x9b", b"\xe2\x80\xa8", b"\xed\xa0\x80", b'{"level":"error"}', b"\0"
+)
+def log_line(data: bytes) -> None:
+    """What a caller sends, in a line of the log: it stays one line, and steers no terminal."""
+    text = data.decode("utf-8", "surrogateescape")
+    try:
+        value = VALUES.decode(data)
+    except BadRequest as error:
+        value = error.message
+    fields: dict[str, Any] = {
+        "event": "printed",
+        "text": text,
+        "bytes": data,
+        "value": value,
+        "inside": [text, {text: data}],
+        f"x{text}": 1,
+    }
+    cleaned = logs.clean(None, "info", fields)
+    line = json.dumps(cleaned, allow_nan=False, ensure_ascii=False)
+    assert line.isprintable()
+    line.encode()
+    assert len(line) < MOST_LINE
+    assert _shown(None, "info", {**cleaned, "event": "printed"}).isprintable()

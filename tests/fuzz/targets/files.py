@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from pathlib import Path
 
 from provider.errors import StartError
 from provider.servables import config, graph, plan
-from tests.fuzz.target import MOST_TEXT, target
+from tests.fuzz.target import MOST_TEXT, scratch, target
 
-_FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
+_FOLDER = scratch()
 
 
 @target(

@@ -11,27 +11,27 @@ _log = logs.get_logger(component="planted")
 _held: list[bytes] = []
 
 
-@target(b"!")
+@target(b"!!")
 def right(data: bytes) -> None:
     """Nothing is wrong."""
     data.partition(b"!")
 
 
-@target(b"!")
+@target(b"!!")
 def raises(data: bytes) -> None:
     """An exception nobody expects."""
     if b"!!" in data:
         raise LookupError("planted")
 
 
-@target(b"!")
+@target(b"!!")
 def logged(data: bytes) -> None:
     """An error in the log."""
     if b"!!" in data:
         _log.error("planted")
 
 
-@target(b"!")
+@target(b"!!")
 def slow(data: bytes) -> None:
     """Time that is taken."""
     end = time.thread_time() + 1.1 * SECONDS
@@ -39,7 +39,7 @@ def slow(data: bytes) -> None:
         pass
 
 
-@target(b"!")
+@target(b"!!")
 def large(data: bytes) -> None:
     """Memory that is taken."""
     if b"!!" in data:
