@@ -16,6 +16,7 @@ import select
 import socket
 import threading
 import time
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 from provider.wire.progress import ROOM
@@ -49,7 +50,7 @@ class Answers:
         self._link = link
         self._room = progress.room
         self._words = progress.words
-        self._thread = threading.get_ident()
+        self._thread = get_ident()
         self._sent = 0
         """Bytes of those held that another thread has sent."""
         self._lock = threading.Lock()
@@ -129,7 +130,7 @@ class Answers:
             return
         if held > self._sent:
             self._link.sendall(self._room[self._sent : held])
-        if threading.get_ident() != self._thread:
+        if get_ident() != self._thread:
             self._sent = held
             return
         # Should we end before the next line, the host reads these twice and minds once.

@@ -70,7 +70,15 @@ class Incoming:
         if self._later:
             frames, self._later = self._later, []
             return frames
-        frames = self._read()
+        reader = self._reader
+        if reader.wanted > LARGE:
+            frames = self._read()
+        else:
+            # As `_read` does, without its call.
+            data = self._link.recv(RECEIVE)
+            if not data:
+                raise HostGone
+            frames = reader.feed(data)
         if not self._heeds():
             return frames
         # A stream may be what a frame before these waits for.

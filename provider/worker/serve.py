@@ -192,14 +192,15 @@ class _Serving:
                 return other
             runner.current = other
             # What `read_call` does, which says what is wrong where something is.
-            if len(body) < BODY_HEAD:
+            length = len(body)
+            if length < BODY_HEAD:
                 read_call(body)
             encoding, deadline, size = unpack_call(body)
             start = BODY_HEAD + size
-            if len(body) < start:
+            if length < start:
                 read_call(body)
             operation = body[BODY_HEAD:start]
-            if len(body) > LARGE:
+            if length > LARGE:
                 operation = bytes(operation)  # of a call that was read to where it stays
             known = operation in quick
             if not known and answers.held:

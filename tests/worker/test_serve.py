@@ -143,7 +143,7 @@ def test_when_the_host_is_gone_an_idle_worker_leaves_in_order_however_slow_it_is
         f"""
         import signal
         def hold(_, frame):
-            if frame.f_code.co_name == "_read":
+            if frame.f_code.co_name == "receive":
                 open({gate.path!r}).read()
             else:  # it has not come back yet from the call to wait for the next
                 signal.setitimer(signal.ITIMER_REAL, 0.01)
