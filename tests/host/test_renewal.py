@@ -103,6 +103,19 @@ async def test_the_next_one_waits_until_the_one_before_has_left(house):
     assert await second is True
 
 
+async def test_what_is_kept_of_results_is_forgotten_after_the_last_of_the_old_worker(house):
+    await house.start(program("old"), fleet=FRESH)
+    running = await house.at_the_gate("a")
+    renewed = []
+    house.fleet.on_renewed = lambda: renewed.append(bool(running.answers))
+    assert await house.call("reload") is True
+    assert renewed == [False]
+    house.open_gate()
+    await running
+    assert await house.call("name") == "old"
+    assert renewed == [False, True]
+
+
 async def test_what_the_old_worker_said_of_its_health_was_of_itself(house):
     source = """
         import os
@@ -204,6 +217,8 @@ async def test_after_so_many_calls_another_worker_takes_over_and_no_call_is_lost
         await asyncio.gather(*(house.submit("name") for _ in range(50)))
     told = await house.events.until("worker_recycled")
     assert told["calls"] >= 90
+    pids = [event["worker"] for event in house.events.of("worker_recycled")]
+    assert len(pids) == len(set(pids))
     await house.events.until("worker_ready", 2)
     assert house.fleet.deaths.restarts["recycled"] >= 1
     assert not house.events.of("worker_lost")
