@@ -55,7 +55,7 @@ PROTO = """
     message Nothing {}
     service Hostile { rpc raise (What) returns (Nothing); rpc class (What) returns (Nothing); }
 """
-OPERATIONS = ["raise", "class", "exit", "print"]
+OPERATIONS = ["raise", "class", "print"]
 
 
 @pytest.fixture(scope="module")
