@@ -103,6 +103,23 @@ async def test_the_next_one_waits_until_the_one_before_has_left(house):
     assert await second is True
 
 
+async def test_one_that_takes_its_time_to_leave_is_waited_for_by_the_next(house, processes):
+    source = program("it").replace(
+        "import os, sys, time", "import os, sys, time, provider.dispatch"
+    )
+    source += """
+    @provider.dispatch.shutdown
+    def slowly():
+        time.sleep(1)
+    """
+    await house.start(source, fleet=FRESH)
+    first = await house.call("who")
+    assert await house.call("reload") is True
+    assert processes.alive(first)
+    assert await house.call("reload") is True
+    assert not processes.alive(first)
+
+
 async def test_what_is_kept_of_results_is_forgotten_after_the_last_of_the_old_worker(house):
     await house.start(program("old"), fleet=FRESH)
     running = await house.at_the_gate("a")

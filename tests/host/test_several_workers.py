@@ -146,16 +146,14 @@ async def test_a_forced_reload_survives_the_death_of_one(house):
 
 
 async def test_one_that_starts_while_the_others_reload_does_not_serve_older_code(house):
-    late = "if os.path.exists(os.path.join(HERE, 'slow')): time.sleep(1)"
+    late = "if os.path.exists(os.path.join(HERE, 'slow')): print('has read'), time.sleep(1)"
     source = PROGRAM.replace('NAME = "old"', f'NAME = "old"\n    {late}')
     await house.start(source, fleet=TWO)
     house.save("", "slow")
     dying = house.fleet.slots[1].link.pid
     os.kill(dying, 9)
     await house.events.until("worker_lost", worker=dying)
-    while not house.fleet.slots[1].loading:
-        await asyncio.sleep(0.001)
-    await asyncio.sleep(0.3)  # it has read the program, and sleeps
+    await house.events.until("printed", text="has read")
     (house.folder / "slow").unlink()
     house.save(source.replace('"old"', '"new"'))
     assert await house.call("name") == "new"
@@ -173,7 +171,9 @@ async def test_one_that_starts_while_a_helper_is_reloaded_loads_it_afterwards(ho
         import os, time
         import helper
         HERE = os.path.dirname(os.path.abspath(__file__))
-        if os.path.exists(os.path.join(HERE, "slow")): time.sleep(1)
+        if os.path.exists(os.path.join(HERE, "slow")):
+            print("has read", flush=True)
+            time.sleep(1)
         def handle(command, arg):
             time.sleep(0.02)
             return os.getpid(), helper.NAME
@@ -184,9 +184,7 @@ async def test_one_that_starts_while_a_helper_is_reloaded_loads_it_afterwards(ho
     dying = house.fleet.slots[1].link.pid
     os.kill(dying, 9)
     await house.events.until("worker_lost", worker=dying)
-    while not house.fleet.slots[1].loading:
-        await asyncio.sleep(0.001)
-    await asyncio.sleep(0.4)  # it has read the helper, and sleeps
+    await house.events.until("printed", text="has read")
     house.save("NAME = 'newer'", "helper.py")
     house.fleet.files_changed()
     assert (await house.call("name"))[1] == "newer"
