@@ -143,6 +143,11 @@ class Fleet:
         return sum(self.deaths.restarts.values())
 
     @property
+    def concurrency(self) -> int:
+        """How many calls can run at once, while all workers serve."""
+        return len(self.slots) * self._setup.concurrency
+
+    @property
     def ready(self) -> bool:
         """Whether a worker takes calls now."""
         return any(slot.serves for slot in self.slots)
