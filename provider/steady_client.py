@@ -112,21 +112,24 @@ class SteadyClient(Client):
         """Move to another server of the cluster, if there is one that answers; whether we did.
 
         The server is told to send nothing more, and what it had sent has been taken, before the
-        connection is left; so nothing is lost by moving.
+        connection is left; so nothing of it is lost by moving.
         """
         if self._moving:
             return False
         self._moving = True
+        times = self.stats["reconnects"]
         try:
             other = await self._another_that_answers()
             if other is None:
                 return False
             await asyncio.sleep(random.uniform(0, MOVING))  # noqa: S311  no secret hangs on it
+            if not self.is_connected or self.stats["reconnects"] != times:
+                return False  # it hung up meanwhile, and this is another connection
             assert self._transport is not None
             # nats-py keeps them in mind and subscribes again on the other server.
-            for number in self._subs:
-                self._transport.write(command.unsub_cmd(number, 0))
-            with contextlib.suppress(nats.errors.Error):
+            with contextlib.suppress(nats.errors.Error, RuntimeError):  # it has just gone
+                for number in self._subs:
+                    self._transport.write(command.unsub_cmd(number, 0))
                 await self.flush(GOODBYE)
             self._next, self.why = other, "the server leaves"
             await self.force_reconnect()
@@ -136,7 +139,7 @@ class SteadyClient(Client):
 
     async def _another_that_answers(self) -> Srv | None:
         here = self._current_server
-        for server in self._server_pool:
+        for server in list(self._server_pool):
             if here is None or server.uri.netloc == here.uri.netloc:
                 continue
             with contextlib.suppress(OSError, TimeoutError):

@@ -240,6 +240,17 @@ def test_check_warns_of_a_file_that_a_library_hides(provider_command, tmp_path):
     assert f"{tmp_path}/cbor2.py is hidden by the library" in done.stderr.decode()
 
 
+def test_check_says_which_files_are_watched(provider_command, tmp_path):
+    (tmp_path / "helper.py").write_text("x = 1\n")
+    (tmp_path / "other.py").write_text("x = 1\n")
+    source = "import json, helper\ndef handle(command, arg): return arg\n"
+    done = check(provider_command, tmp_path, source, "--files")
+    assert done.returncode == 0, done.stderr
+    first, *files = done.stdout.decode().splitlines()
+    assert first.startswith("ok: ")
+    assert files == [f"{tmp_path}/helper.py", f"{tmp_path}/program.py"]
+
+
 # --- run -----------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import signal
@@ -105,6 +106,45 @@ async def test_values_come_back_as_they_went(house):
             assert back == value
             assert type(back) is type(value)
         assert math.isnan(await python.call("echo", math.nan))
+
+
+TRACE = {
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "tracestate": "vendor=7",
+}
+TRACED = """
+    from provider.dispatch import Context, operation
+
+    @operation
+    def trace(call: Context) -> list:
+        return [call.traceparent, call.tracestate]
+
+    @operation
+    def parts(call: Context) -> list:
+        yield call.traceparent
+        yield call.tracestate
+"""
+
+
+async def test_a_trace_goes_along_whichever_way_is_called(start_provider):
+    provider = start_provider(TRACED)
+    told = list(TRACE.values())
+    async with provider.connect() as python:
+        assert await python.call("trace") == ["", ""]
+        assert await python.call("trace", trace=TRACE) == told
+        assert await python.call("trace", trace={"traceparent": told[0]}) == [told[0], ""]
+        assert [item async for item in python.stream("parts", trace=TRACE)] == told
+        body = await python.call_bytes("trace", content_type="application/json", trace=TRACE)
+        assert json.loads(body) == told
+
+    def without_await():
+        with client.connect_sync(provider.url, **provider.address) as python:
+            assert python.call("trace", trace=TRACE) == told
+            assert list(python.stream("parts", trace=TRACE)) == told
+            json_body = python.call_bytes("trace", content_type="application/json", trace=TRACE)
+            assert json.loads(json_body) == told
+
+    await asyncio.to_thread(without_await)
 
 
 async def test_no_argument_is_not_the_same_as_none(start_provider):

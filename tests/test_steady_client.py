@@ -14,7 +14,7 @@ import pytest
 import uvloop
 from nats.aio.client import Client
 
-from provider import connection
+from provider import connection, steady_client
 from provider.burst_client import BurstClient, pub
 from provider.connection import NatsOptions
 from provider.doors.subscriptions import settle
@@ -372,6 +372,31 @@ async def test_a_server_that_stood_still_is_not_tried_first(nats_server):
             assert client.connected_url.port != here
             assert client.numbers.tries == 0
             os.kill(servers[here].pid, signal.SIGCONT)
+        await client.close()
+    finally:
+        other.stop()
+
+
+async def test_a_server_that_hangs_up_before_we_move_is_left_once(nats_server, monkeypatch):
+    other = type(nats_server)()
+    try:
+        client = BurstClient(Burst())
+        client.seen = 0
+        options = NatsOptions((nats_server.url, other.url))
+        await connection.connect(options, name="test", wait=False, client=client)
+        monkeypatch.setattr(steady_client, "MOVING", 1.0)
+        monkeypatch.setattr(steady_client.random, "uniform", lambda _least, most: most)
+        servers = {server.port: server for server in (nats_server, other)}
+        moving = asyncio.create_task(client.leave_lame_duck())
+        servers[client.connected_url.port].stop()
+        assert not await moving
+        await back(client)
+        await client.flush()
+        assert client.stats["reconnects"] == 1
+        # And in order, where it stays.
+        servers[client.connected_url.port].stop()
+        await until(lambda: not client.is_connected)
+        assert not await client.leave_lame_duck()
         await client.close()
     finally:
         other.stop()

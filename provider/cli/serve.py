@@ -127,6 +127,10 @@ def check(
         str | None,
         typer.Argument(help="The dispatch program; the same as --dispatch.", show_default=False),
     ] = None,
+    files: Annotated[
+        bool,
+        typer.Option("--files", help="Say which files it is made of: those `run` watches."),
+    ] = False,
     *,
     settings: Settings,
 ) -> None:
@@ -134,6 +138,7 @@ def check(
 
     ```
     provider check dispatch.py
+    provider check dispatch.py --files
     provider check dispatch.py --venv-path .venv
     provider check --models models/config.json
     ```
@@ -163,6 +168,8 @@ def check(
     if broken:
         raise typer.Exit(ExitCode.FAILED)
     typer.echo(f"ok: {setup.program} (Python {loaded.python}, {loaded.seconds:.3f} s)")
+    for path in loaded.files if files else ():
+        typer.echo(plain.line(path))
 
 
 @app.command()

@@ -30,7 +30,7 @@ from provider.wire.streamed import StreamReader
 from provider.wire.values import Limits, Values
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from nats.aio.client import Client
     from nats.aio.msg import Msg
@@ -73,6 +73,7 @@ class Python:
         *,
         timeout: float | None = None,
         request_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> Any:
         """Call an operation and return its result.
 
@@ -81,6 +82,7 @@ class Python:
             argument: any value that can travel (docs/protocol.md); left out, the handler gets None.
             timeout: seconds until the call fails, waiting and running together.
             request_id: shown in the provider's log lines of this call.
+            trace: W3C trace context by header name: `traceparent`, `tracestate`.
 
         Raises:
             CallError: the subclass of what went wrong; `NoProvider` when nobody listens,
@@ -94,7 +96,8 @@ class Python:
             timeout_ms=milliseconds(seconds),
             request_id=request_id,
         )
-        message = await self._request(self._address.rpc, request, seconds)
+        headers = dict(trace) if trace else None
+        message = await self._request(self._address.rpc, request, seconds, headers)
         return read_answer(message.data, self._answers)
 
     async def stream(
@@ -104,6 +107,7 @@ class Python:
         *,
         timeout: float | None = None,
         request_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
         on_progress: Callable[[dict[str, Any]], object] | None = None,
     ) -> AsyncGenerator[Any, None]:
         """Call an operation and yield the items of its result as they come.
@@ -117,6 +121,7 @@ class Python:
             argument: as `call`.
             timeout: seconds until the stream fails, from now to its last item.
             request_id: as `call`.
+            trace: as `call`.
             on_progress: called with what the function says of how far it is, a map of `done`,
                 `total` (None where that is not known) and `note`, while the next item is waited
                 for. What it raises ends the stream.
@@ -142,6 +147,7 @@ class Python:
             patience,
             StreamReader(self._answers),
             on_progress,
+            dict(trace) if trace else None,
         )
         try:
             async with contextlib.aclosing(parts):
@@ -157,6 +163,7 @@ class Python:
         *,
         content_type: str = "application/cbor",
         timeout: float | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> bytes:
         """Call by subject, with the argument and the result left as bytes.
 
@@ -165,6 +172,7 @@ class Python:
             body: the encoded argument, empty for none.
             content_type: `application/cbor` or `application/json`, of body and result.
             timeout: as `call`.
+            trace: as `call`.
 
         Raises:
             CallError: as `call`.
@@ -175,7 +183,7 @@ class Python:
                 f"operation {operation!r:.80} makes no NATS subject: no spaces, no * or >, and "
                 "nothing empty between dots; use call instead"
             )
-        headers = {"Content-Type": content_type}
+        headers = {**(trace or {}), "Content-Type": content_type}
         timeout_ms = milliseconds(seconds)
         if timeout_ms is not None:
             headers["Provider-Timeout-Ms"] = str(timeout_ms)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from provider.client.calling import ABSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator, Mapping
 
     from provider.client.python import Python
 
@@ -39,10 +39,13 @@ class PythonSync:
         *,
         timeout: float | None = None,
         request_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> Any:
         """As `Python.call`."""
         return self._wait(
-            self._python.call(operation, argument, timeout=timeout, request_id=request_id)
+            self._python.call(
+                operation, argument, timeout=timeout, request_id=request_id, trace=trace
+            )
         )
 
     def stream(
@@ -52,6 +55,7 @@ class PythonSync:
         *,
         timeout: float | None = None,
         request_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
         on_progress: Callable[[dict[str, Any]], object] | None = None,
     ) -> Generator[Any, None, None]:
         """As `Python.stream`; `close` of what this returns stops the function.
@@ -59,7 +63,12 @@ class PythonSync:
         `on_progress` is called in the thread of the connection.
         """
         items = self._python.stream(
-            operation, argument, timeout=timeout, request_id=request_id, on_progress=on_progress
+            operation,
+            argument,
+            timeout=timeout,
+            request_id=request_id,
+            trace=trace,
+            on_progress=on_progress,
         )
         try:
             while True:
@@ -77,10 +86,13 @@ class PythonSync:
         *,
         content_type: str = "application/cbor",
         timeout: float | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> bytes:
         """As `Python.call_bytes`."""
         return self._wait(
-            self._python.call_bytes(operation, body, content_type=content_type, timeout=timeout)
+            self._python.call_bytes(
+                operation, body, content_type=content_type, timeout=timeout, trace=trace
+            )
         )
 
     def reload(self, *, timeout: float | None = None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from provider.doors.subscriptions import drain, settle
+from provider.doors.subscriptions import bounded, drain, settle
 from provider.errors import CallError
 from provider.host.call import RELOAD, Call
 from provider.wire.frames import Encoding
@@ -63,7 +63,7 @@ class AdminDoor:
             ("status", self._on_status),
         ):
             self._subscriptions.append(
-                await self._client.subscribe(self._address.admin(command), cb=obey)
+                await bounded(self._client, self._address.admin(command), obey)
             )
         await settle(self._client)
 

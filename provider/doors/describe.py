@@ -16,7 +16,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from provider.doors.subscriptions import drain, settle
+from provider.doors.subscriptions import bounded, drain, settle
 from provider.errors import CallError, TooLarge, UnknownOperation
 from provider.wire.address import SERVICE_QUEUE
 
@@ -58,9 +58,7 @@ class DescribeDoor:
         """Subscribe, in a queue group: one instance answers."""
         for what, answer in (("operations", self._on_operations), ("schema", self._on_schema)):
             self._subscriptions.append(
-                await self._client.subscribe(
-                    self._address.describe(what), queue=SERVICE_QUEUE, cb=answer
-                )
+                await bounded(self._client, self._address.describe(what), answer, SERVICE_QUEUE)
             )
         await settle(self._client)
 

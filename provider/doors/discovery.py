@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from provider import __version__
-from provider.doors.subscriptions import drain, settle
+from provider.doors.subscriptions import bounded, drain, settle
 from provider.errors import clip
 from provider.wire.address import is_subject
 
@@ -80,7 +80,7 @@ class Discovery:
         for verb, answer in (("PING", self.ping), ("INFO", self.info), ("STATS", self._on_stats)):
             for tail in ("", f".{self._address.name}", f".{self._address.name}.{self.id}"):
                 self._subscriptions.append(
-                    await self._client.subscribe(f"$SRV.{verb}{tail}", cb=_answering(answer))
+                    await bounded(self._client, f"$SRV.{verb}{tail}", _answering(answer))
                 )
         await settle(self._client)
 

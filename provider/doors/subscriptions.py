@@ -1,7 +1,8 @@
-"""Ending subscriptions so that no message is lost, and none is waited for in vain.
+"""Subscriptions beside the calls: bounded while they last, and ended so that no message is lost.
 
-The rule of this file: what the server has delivered is handled before this returns; a server that
-is not there delivers nothing and is not asked.
+The rule of this file: what strangers send faster than it is answered takes little memory. At the
+end what the server has delivered is handled before this returns; a server that is not there
+delivers nothing and is not asked.
 """
 
 from __future__ import annotations
@@ -12,11 +13,30 @@ from typing import TYPE_CHECKING
 import nats.errors
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from nats.aio.client import Client
+    from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
 PATIENCE = 2
 """Seconds a server has to say that nothing more is coming."""
+MOST_WAITING, MOST_BYTES = 16_384, 8 * 1024 * 1024
+"""Messages and bytes of one subscription that may wait; nats-py would keep 524,288 and 128 MiB.
+Room for the links of a lattice, which come all at once."""
+
+
+async def bounded(
+    client: Client, subject: str, heard: Callable[[Msg], Awaitable[None]], queue: str = ""
+) -> Subscription:
+    """Subscribe. What comes while as much waits as may is dropped, logged and counted."""
+    return await client.subscribe(
+        subject,
+        queue=queue,
+        cb=heard,
+        pending_msgs_limit=MOST_WAITING,
+        pending_bytes_limit=MOST_BYTES,
+    )
 
 
 async def settle(client: Client, patience: int = PATIENCE) -> None:

@@ -19,7 +19,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from provider.burst_client import pub
-from provider.doors.subscriptions import drain, settle
+from provider.doors.subscriptions import bounded, drain, settle
 from provider.errors import BadRequest, BadResult, CallError, Overloaded, TooLarge, Unauthorized
 from provider.host.call import Call
 from provider.lattice import subjects
@@ -126,7 +126,7 @@ class WasmbusDoor:
             (subjects.health(self._address), self._on_health),
             (subjects.shutdown(self._address), self._on_shutdown),
         ):
-            self._subscriptions.append(await self._client.subscribe(subject, cb=heard))
+            self._subscriptions.append(await bounded(self._client, subject, heard))
         await settle(self._client)
 
     async def close(self) -> None:

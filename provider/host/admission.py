@@ -53,6 +53,11 @@ class Admission:
         self.last_error = ""
         self._empty: asyncio.Event | None = None
 
+    @property
+    def most_calls(self) -> int:
+        """How many may be open, as a rule."""
+        return self._usual_calls
+
     def admit(self, call: Call) -> CallError | None:
         """Count the call in, or say why not."""
         size = len(call.payload)

@@ -46,6 +46,8 @@ def figures(fleet: Fleet, admission: Admission, cache: ResultCache | None) -> di
         "accepted": admission.accepted,
         "answered": admission.answered,
         "waiting": max(0, admission.open - running),
+        "concurrency": fleet.concurrency,
+        "queue_calls": admission.most_calls,
         "workers": {state.value: states.count(state) for state in State},
         "worker_bytes": sum(memory) if memory else None,
         "restarts": {cause.value: fleet.deaths.restarts.get(cause.value, 0) for cause in Cause},

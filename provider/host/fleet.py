@@ -143,6 +143,11 @@ class Fleet:
         return sum(self.deaths.restarts.values())
 
     @property
+    def concurrency(self) -> int:
+        """How many calls can run at once, while all workers serve."""
+        return len(self.slots) * self._setup.concurrency
+
+    @property
     def ready(self) -> bool:
         """Whether a worker takes calls now."""
         return any(slot.serves for slot in self.slots)
@@ -353,7 +358,8 @@ class Fleet:
         elif reload.done:
             if reload.modules or self._fresh:
                 self.reloads += 1
-                _log.info("reloaded", program=self._setup.program, modules=reload.modules)
+                took = {"seconds": round(reload.seconds, 3)} if reload.seconds else {}
+                _log.info("reloaded", program=self._setup.program, modules=reload.modules, **took)
             elif self.reload_error is not None and not reload.unfinished:
                 _log.info("reload_not_needed", program=self._setup.program)
             if not reload.unfinished:

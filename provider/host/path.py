@@ -91,7 +91,8 @@ class CallPath:
     def submit(self, call: Call) -> None:
         """Accept the call or refuse it; either way it is answered once."""
         if self.draining:
-            self._refuse(call, Unavailable("the provider is stopping; call another instance"))
+            stopping = "the provider is stopping; call another instance"
+            self._refuse(call, Unavailable(stopping, retry_after_ms=1000))
             return
         if call.operation == RELOAD:
             if not self._reload_allowed:
@@ -171,7 +172,7 @@ class CallPath:
     def abandon(self, reason: str) -> None:
         """Answer everything that is left, because the provider leaves."""
         for call in list(self._fleet.open_calls()):
-            self.finish(call, None, Unavailable(reason))
+            self.finish(call, None, Unavailable(reason, retry_after_ms=1000))
 
     def _account_for(self, call: Call, error: CallError) -> None:
         # The author of the dispatch module reads logs; the caller reads the answer. Both get it.

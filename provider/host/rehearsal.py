@@ -25,12 +25,14 @@ class Rehearsed:
         seconds: from start to loaded.
         hidden: user files that a library of the same name hides.
         operations: names of what is declared, and what is said of it.
+        files: that were read, and are watched where it serves.
     """
 
     python: str
     seconds: float
     hidden: tuple[str, ...]
     operations: dict[str, str]
+    files: tuple[str, ...]
 
 
 async def rehearse(setup: WorkerSetup, start_timeout: float) -> Rehearsed:
@@ -52,6 +54,7 @@ async def rehearse(setup: WorkerSetup, start_timeout: float) -> Rehearsed:
         seconds=link.ready_since - link.started,
         hidden=tuple(map(str, loaded.get("hidden", ()))),
         operations={str(told["name"]): str(told["doc"]) for told in loaded.get("operations", ())},
+        files=tuple(sorted(str(told[0]) for told in loaded.get("files", ()))),
     )
     await link.leave()
     return rehearsed

@@ -33,7 +33,17 @@ class Reload:
         call: that asked for it; None for a change of the files.
     """
 
-    __slots__ = ("asked", "call", "done", "error", "look", "lost", "modules", "unfinished")
+    __slots__ = (
+        "asked",
+        "call",
+        "done",
+        "error",
+        "look",
+        "lost",
+        "modules",
+        "seconds",
+        "unfinished",
+    )
 
     def __init__(self, look: Look, call: Call | None) -> None:
         self.look = look
@@ -44,6 +54,8 @@ class Reload:
         """Workers that run the newest code now."""
         self.modules: list[str] = []
         """What was loaded again, by name."""
+        self.seconds = 0.0
+        """The longest that a worker says it took; 0 where fresh ones were started."""
         self.unfinished = False
         """Whether a worker wants to be asked again."""
         self.error: tuple[str, str] | None = None
@@ -63,6 +75,9 @@ class Reload:
         if error is None:
             self.done += 1
             self.modules = [str(name) for name in told.get("modules") or ()] or self.modules
+            seconds = told.get("seconds")
+            if isinstance(seconds, float):
+                self.seconds = max(self.seconds, seconds)
             self.unfinished = self.unfinished or bool(told.get("unfinished"))
         elif isinstance(error, dict):
             self.failed(str(error.get("message")), str(error.get("traceback") or ""))

@@ -31,6 +31,7 @@ from provider.errors import CallError, ExitCode, StartError
 from provider.host.admission import Admission
 from provider.host.cache import ResultCache
 from provider.host.call import RELOAD, Call
+from provider.host.data_files import DataFiles
 from provider.host.embedded import EmbeddedServer
 from provider.host.figures import figures
 from provider.host.fleet import Fleet, FleetOptions
@@ -162,6 +163,11 @@ class _Host:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._address = Address(settings.lattice, settings.key, settings.link_name, settings.name)
         self._watch = Watch(self._files_changed, settings.reload_poll)
+        self._data = DataFiles(
+            map(str, settings.reload_files if settings.reload else ()),
+            lambda: self._told_to_reload("PROVIDER_RELOAD_FILES"),
+            settings.reload_poll,
+        )
         self._fleet = Fleet(
             setup,
             FleetOptions(
@@ -201,11 +207,13 @@ class _Host:
                 server = await stack.enter_async_context(EmbeddedServer(settings.embedded_port))
                 self._options = connection.NatsOptions(servers=(server.url,))
             stack.callback(self._watch.close)
+            stack.callback(self._data.close)
             stack.push_async_callback(self._stop_fleet)
             # Before all else: probes are answered while the program is loaded.
             self._check_strict()
             stack.push_async_callback(self._front.close)
             await self._front.open()
+            self._data.open()
             if await self._unless_stopped(self._fleet.start()) is None:
                 return ExitCode.OK
             self._loaded = self._in_host.started = True
@@ -415,20 +423,20 @@ class _Host:
         self._host_waits = reply
         self._stop.set()
 
-    def _told_to_reload(self) -> None:
-        task = asyncio.ensure_future(self._reload())
+    def _told_to_reload(self, by: str = "SIGHUP") -> None:
+        task = asyncio.ensure_future(self._reload(by))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _reload(self) -> None:
-        if not self._loaded:
-            return  # the newest code is being loaded
+    async def _reload(self, by: str) -> None:
+        if not self._loaded and by == "SIGHUP":
+            return  # the newest code is being loaded; of files it may have read older ones
         path = self._path
-        call = Call(RELOAD, b"", Encoding.ABSENT, path.deadline(None), id="SIGHUP")
+        call = Call(RELOAD, b"", Encoding.ABSENT, path.deadline(None), id=by)
         try:
             await path.ask(call)
         except CallError as error:
-            _log.warning("reload_refused", by="SIGHUP", kind=error.kind, reason=error.message)
+            _log.warning("reload_refused", by=by, kind=error.kind, reason=error.message)
 
     def _files_changed(self) -> None:
         self._fleet.files_changed()

@@ -190,7 +190,7 @@ class Slot:
             self._seen, self._news = done, link.heard
         if have < self.setup.concurrency or link.batches:
             return True
-        if now - self._news > STUCK or any(each.streams for each in link.calls.values()):
+        if now - self._news > STUCK:
             return False
         ahead = int(QUEUED / self._pace) if self._pace > 0 else 1
         return have < self.setup.concurrency + max(1, ahead)

@@ -592,6 +592,13 @@ class Settings(BaseModel):
         "do not tell. 0 has the system tell. The program itself is looked at before each call.",
         default=0.0,
     )
+    reload_files: Files = knob(
+        "PROVIDER_RELOAD_FILES",
+        "Reload",
+        "More files that your code reads when it is loaded, such as models, separated by colons. "
+        "When one of them holds something else, all of the code is loaded again.",
+        default=(),
+    )
     admin: Switch = knob(
         "PROVIDER_ADMIN",
         "Reload",

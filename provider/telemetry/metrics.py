@@ -123,6 +123,8 @@ def _host(figures: Mapping[str, Any]) -> Iterator[Metric]:
     for name, says, value in (
         ("queue_depth", "Accepted calls that no worker has begun.", figures["waiting"]),
         ("inflight_calls", "Accepted calls not answered yet.", figures["open"]),
+        ("concurrency", "Calls that can run at once.", figures["concurrency"]),
+        ("queue_limit", "Calls that may be in flight, as a rule.", figures["queue_calls"]),
         ("ready", "Whether a worker takes calls.", int(figures["ready"])),
         (
             "reload_failed",

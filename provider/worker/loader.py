@@ -57,6 +57,7 @@ class Loaded:
         operations: declared, as `Operation.described` has them.
         health: whether the module can be asked how it is.
         context: whether it asks what is known of a call beside its argument.
+        seconds: a reload took.
     """
 
     files: list[tuple[str, Signature]]
@@ -67,6 +68,7 @@ class Loaded:
     operations: list[dict[str, Any]] = field(default_factory=list)
     health: bool = False
     context: bool = False
+    seconds: float = 0.0
 
     def as_map(self) -> dict[str, Any]:
         """As it travels to the host."""
@@ -79,6 +81,7 @@ class Loaded:
             "operations": self.operations,
             "health": self.health,
             "context": self.context,
+            "seconds": self.seconds,
         }
 
 

@@ -18,6 +18,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -381,6 +382,7 @@ class _Serving:
     def _reload(self, number: int, *, force: bool) -> None:
         import cbor2
 
+        began = time.monotonic()
         try:
             loaded = self._program.reload(force=force)
         except LoadError as error:
@@ -390,6 +392,7 @@ class _Serving:
                 # Where the fault may be, in a file that no serving module came from.
                 self._report(FrameType.FILES, 0, self._program.state())
         else:
+            loaded.seconds = time.monotonic() - began
             self._report(FrameType.RELOADED, number, loaded)
 
     def _set_up(self, setup: dict[str, Any]) -> None:

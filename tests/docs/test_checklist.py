@@ -1,4 +1,4 @@
-"""The conformance checklist names tests; a row whose test is not there would promise nothing."""
+"""Checklists of the documents name tests; a row whose test is not there would promise nothing."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT / "docs" / "wasmcloud.md"
+LATTICE, ASKED = ROOT / "docs" / "wasmcloud.md", ROOT / "docs" / "asked.md"
 
 
-def rows():
-    """The rows of the checklist: what is promised, and the tests named beside it."""
-    section = DOCUMENT.read_text("utf-8").partition("## The checklist")[2].partition("\n## ")[0]
+def rows(document: Path, heading: str):
+    """The rows of a checklist: what is promised, and the tests named beside it."""
+    section = document.read_text("utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
     for line in section.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("|") and len(cells) == 2 and not re.fullmatch(r"-+", cells[0]):
             yield cells[0], re.findall(r"`([\w/]+)::(\w+)`", cells[1])
 
 
-ROWS = [row for row in rows() if row[0] != "what"]
+LISTS = {
+    "what hosts and actors rely on": (list(rows(LATTICE, "The checklist")), 40),
+    "what users have asked for": (list(rows(ASKED, "The checklist")), 65),
+    "traps": (list(rows(ASKED, "Traps of what it stands on")), 20),
+}
+ROWS = [row for found, _ in LISTS.values() for row in found if row[0] != "what"]
 
 
-def test_there_is_a_checklist():
-    assert len(ROWS) > 40
+@pytest.mark.parametrize("name", LISTS)
+def test_there_is_a_checklist(name):
+    found, least = LISTS[name]
+    assert len(found) > least
 
 
 @pytest.mark.parametrize(("what", "tests"), ROWS, ids=[what[:40] for what, _ in ROWS])

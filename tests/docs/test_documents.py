@@ -38,6 +38,7 @@ TRIED_ELSEWHERE = {
     ROOT / "docs" / "grpc.md",
     ROOT / "docs" / "http.md",
     ROOT / "docs" / "models.md",
+    ROOT / "docs" / "reliability.md",
     *(
         ROOT / "dispatch_examples" / name / "README.md"
         for name in ("operations", "language", "classifier", "tasks", "negative")

@@ -99,6 +99,7 @@ def test_a_saved_file_is_live_at_the_next_call(edited):
     line = edited.provider.wait_for("reloaded", edited.reloads)
     assert line["modules"] == ["dispatch"]
     assert line["program"] == str(edited.program)
+    assert 0 < line["seconds"] < PATIENCE
 
 
 def test_fifty_edits_each_followed_at_once_by_a_call_give_fifty_right_answers(edited):

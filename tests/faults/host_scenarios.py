@@ -35,7 +35,7 @@ AWAY = frozenset({"no_responders"})
 
 async def _roll(field: Field) -> None:
     """One more is started, and then one is told to stop: somebody is always there."""
-    while await field.go_on(500, 2000):
+    while await field.go_on(2000, 4000):
         leaving = field.provider
         await field.start_provider()
         leaving.signal(signal.SIGTERM)
@@ -45,7 +45,7 @@ async def _roll(field: Field) -> None:
 
 
 async def _stop(field: Field) -> None:
-    while await field.go_on(3000, 5000):
+    while await field.go_on(5000, 8000):
         field.provider.signal(signal.SIGTERM)
         code = await asyncio.to_thread(field.provider.wait)
         assert code == 0, f"a host that was told to stop left with {code}"
@@ -59,7 +59,7 @@ import threading
 
 def handle(command, number):
     note(number)
-    if chosen(number, 4000):
+    if chosen(number, 7000):
         print("does not end", number, flush=True)
         threading.Event().wait(1000)
     return right(number)
@@ -105,7 +105,7 @@ import re
 
 def handle(command, number):
     note(number)
-    if chosen(number, 4000):
+    if chosen(number, 7000):
         print("holds the interpreter", number, flush=True)
         re.match(r"(a|a)*$", "a" * 60 + "b")
     return right(number)
@@ -209,7 +209,7 @@ def _launch_with_jumping_clock(environment: dict[str, str], folder: Path) -> Pro
 
 async def _while_clocks_jump(field: Field) -> None:
     """What asks for the time: files that change, workers that die, pauses, deadlines."""
-    while await field.go_on(2000, 4000):
+    while await field.go_on(4000, 6000):
         field.note_program(field.scenario.program + f"\n# {field.did['saved']}\n")
         field.did["saved"] += 1
         await field.logged("reloaded", field.did["saved"])
@@ -285,7 +285,7 @@ async def _kill_unheard(field: Field) -> None:
 SCENARIOS = [
     # Not as fast as can be, or few would come while a host starts.
     Scenario("host replaced", _roll, rate=5000.0, at_least={"replaced": 3}),
-    Scenario("host told to stop", _stop, errors=AWAY, at_least={"told to stop": 3}),
+    Scenario("host told to stop", _stop, errors=AWAY, at_least={"told to stop": 2}),
     Scenario(
         "host told to stop twice",
         _force,

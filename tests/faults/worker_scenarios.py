@@ -70,7 +70,7 @@ def only(one_in: int, each: int = 1) -> Callable[[Field], None]:
 
 
 async def kill(field: Field) -> None:
-    while await field.go_on(1500, 3500):
+    while await field.go_on(2500, 4500):
         if worker := await field.worker():
             os.kill(worker, signal.SIGKILL)
             field.did["killed"] += 1
@@ -109,8 +109,9 @@ async def stop(field: Field) -> None:
 
 def those_under_way(field: Field) -> None:
     lost = field.count.errors.total()
-    most = 2 * field.scenario.in_flight * field.did["stopped"]
-    assert lost <= most, f"{lost} calls were lost, {most} at most were under way"
+    # Those under way, and those after them while another worker starts on a machine that is busy.
+    most = 4 * field.scenario.in_flight * field.did["stopped"]
+    assert lost <= most, f"{lost} calls were lost, {most} at most should be"
 
 
 # --- code -----------------------------------------------------------------------------------------
@@ -234,7 +235,7 @@ SCENARIOS = [
         kill,
         program=WITH_CHILDREN + SLOW,
         errors=LOST,
-        at_least={"killed": 4},
+        at_least={"killed": 3},
         check=one_lost_for_each_kill,
     ),
     Scenario("worker stopped for a moment", _freeze, at_least={"stopped": 4}),
@@ -244,7 +245,7 @@ SCENARIOS = [
         errors=frozenset({"timeout"}),
         timeout=1.5,
         # Those behind it have waited as long as it ran, and where much is going on, the next, too.
-        check=only(7000, each=128),
+        check=only(7000, each=256),
     ),
     Scenario(
         "worker stopped between calls",
@@ -268,7 +269,7 @@ SCENARIOS = [
         errors=frozenset({"timeout"}),
         timeout=1.0,
         # Those behind it have waited as long as it ran.
-        check=only(5000, each=128),
+        check=only(5000, each=256),
     ),
     Scenario(
         "code leaks descriptors",

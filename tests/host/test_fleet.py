@@ -385,6 +385,7 @@ async def test_a_forced_reload_waits_its_turn_and_goes_to_the_next_worker_if_nee
     assert await reload is True
     assert await after == "old"
     assert loaded(house) == ["old", "old", "old"]
+    assert not house.fleet.outdated
 
 
 async def test_a_forced_reload_whose_worker_dies_of_it_is_answered(house):

@@ -254,8 +254,9 @@ async def test_a_house_that_drains_takes_no_more_and_finishes_what_it_has(house)
     waiting = house.submit("echo", 1)
     drained = asyncio.ensure_future(house.path.drained())
     house.path.draining = True
-    with pytest.raises(Unavailable, match="stopping; call another instance"):
+    with pytest.raises(Unavailable, match="stopping; call another instance") as refused:
         await house.call("echo", 2)
+    assert refused.value.retry_after_ms == 1000
     assert not drained.done()
     house.open_gate()
     assert await running == "a"
@@ -272,8 +273,9 @@ async def test_abandoned_calls_are_answered_wherever_they_are(house):
     more = house.submit("echo", "more")
     house.path.abandon("the provider is stopping at once")
     for call in (running, reload, more, *waiting):
-        with pytest.raises(Unavailable, match="stopping at once"):
+        with pytest.raises(Unavailable, match="stopping at once") as left:
             await call
+        assert left.value.retry_after_ms == 1000
     await house.path.drained()
 
 

@@ -42,6 +42,8 @@ async def test_newer_code_gets_a_fresh_process_and_the_old_one_leaves(house, pro
     assert await house.call("name") == "new"
     assert await house.call("who") != old
     assert processes.until_gone(old)
+    while len(house.fleet.links) > 1:
+        await asyncio.sleep(0.01)
     assert house.fleet.reloads == 1
     assert house.fleet.deaths.restarts == {"reload": 1}
     assert not house.events.of("worker_lost")
@@ -84,6 +86,71 @@ async def test_the_old_worker_finishes_what_it_has_before_the_new_one_begins(hou
     assert await running == "old"
     assert await asyncio.gather(*behind) == ["old"] * 5
     assert await after == "new"
+
+
+async def test_the_next_one_waits_until_the_one_before_has_left(house):
+    await house.start(program("old"), fleet=FRESH)
+    running = await house.at_the_gate("a")
+    assert await house.call("reload") is True
+    second = house.submit("reload")
+    await house.turn()
+    third = house.submit("name")
+    await asyncio.sleep(0.5)
+    assert not second.answers
+    assert len(house.fleet.links) == 2
+    house.open_gate()
+    assert await running == await third == "old"
+    assert await second is True
+
+
+async def test_one_that_takes_its_time_to_leave_is_waited_for_by_the_next(house, processes):
+    source = program("it").replace(
+        "import os, sys, time", "import os, sys, time, provider.dispatch"
+    )
+    source += """
+    @provider.dispatch.shutdown
+    def slowly():
+        time.sleep(1)
+    """
+    await house.start(source, fleet=FRESH)
+    first = await house.call("who")
+    assert await house.call("reload") is True
+    assert processes.alive(first)
+    assert await house.call("reload") is True
+    assert not processes.alive(first)
+
+
+async def test_what_is_kept_of_results_is_forgotten_after_the_last_of_the_old_worker(house):
+    await house.start(program("old"), fleet=FRESH)
+    running = await house.at_the_gate("a")
+    renewed = []
+    house.fleet.on_renewed = lambda: renewed.append(bool(running.answers))
+    assert await house.call("reload") is True
+    assert renewed == [False]
+    house.open_gate()
+    await running
+    assert await house.call("name") == "old"
+    assert renewed == [False, True]
+
+
+async def test_what_the_old_worker_said_of_its_health_was_of_itself(house):
+    source = """
+        import os
+        from provider.dispatch import health
+        HERE = os.path.dirname(os.path.abspath(__file__))
+        ILL = os.path.exists(os.path.join(HERE, "ill"))
+        @health
+        def well():
+            return not ILL
+        def handle(command, arg): return ILL
+        """
+    house.save("", "ill")
+    await house.start(source, fleet=FRESH)
+    await house.fleet.ask_health()
+    assert not house.fleet.healthy
+    (house.folder / "ill").unlink()
+    assert await house.call("reload") is True
+    assert house.fleet.healthy
 
 
 async def test_calls_the_old_worker_never_began_go_to_the_new_one_when_it_dies(house):
@@ -167,6 +234,8 @@ async def test_after_so_many_calls_another_worker_takes_over_and_no_call_is_lost
         await asyncio.gather(*(house.submit("name") for _ in range(50)))
     told = await house.events.until("worker_recycled")
     assert told["calls"] >= 90
+    pids = [event["worker"] for event in house.events.of("worker_recycled")]
+    assert len(pids) == len(set(pids))
     await house.events.until("worker_ready", 2)
     assert house.fleet.deaths.restarts["recycled"] >= 1
     assert not house.events.of("worker_lost")

@@ -40,7 +40,7 @@ def pids(house):
 
 async def test_two_calls_run_at_once_each_in_a_worker_of_its_own(house):
     await house.start(PROGRAM, fleet=TWO)
-    assert len(pids(house)) == 2
+    assert len(pids(house)) == house.fleet.concurrency == 2
     first, second = await house.at_the_gate("a"), await house.at_the_gate("b")
     house.open_gate()
     house.open_gate()
@@ -72,6 +72,14 @@ async def test_what_is_handed_over_ahead_is_the_work_of_a_moment(house):
     assert sum(in_hand) <= 6
     assert min(in_hand) >= 1
     await asyncio.gather(*calls)
+
+
+async def test_who_is_not_known_yet_is_given_little(house):
+    await house.start(PROGRAM, fleet=TWO)
+    calls = [house.submit("work", 0.05) for _ in range(50)]
+    await house.turn()
+    assert [len(slot.link.calls) for slot in house.fleet.slots] == [2, 2]
+    assert len(await asyncio.gather(*calls)) == 50
 
 
 async def test_the_calls_of_one_that_dies_go_to_the_other(house):
@@ -138,16 +146,14 @@ async def test_a_forced_reload_survives_the_death_of_one(house):
 
 
 async def test_one_that_starts_while_the_others_reload_does_not_serve_older_code(house):
-    late = "if os.path.exists(os.path.join(HERE, 'slow')): time.sleep(1)"
+    late = "if os.path.exists(os.path.join(HERE, 'slow')): print('has read'), time.sleep(1)"
     source = PROGRAM.replace('NAME = "old"', f'NAME = "old"\n    {late}')
     await house.start(source, fleet=TWO)
     house.save("", "slow")
     dying = house.fleet.slots[1].link.pid
     os.kill(dying, 9)
     await house.events.until("worker_lost", worker=dying)
-    while not house.fleet.slots[1].loading:
-        await asyncio.sleep(0.001)
-    await asyncio.sleep(0.3)  # it has read the program, and sleeps
+    await house.events.until("printed", text="has read")
     (house.folder / "slow").unlink()
     house.save(source.replace('"old"', '"new"'))
     assert await house.call("name") == "new"
@@ -158,6 +164,48 @@ async def test_one_that_starts_while_the_others_reload_does_not_serve_older_code
     house.open_gate()
     house.open_gate()
     await asyncio.gather(*running)
+
+
+async def test_one_that_starts_while_a_helper_is_reloaded_loads_it_afterwards(house):
+    source = """
+        import os, time
+        import helper
+        HERE = os.path.dirname(os.path.abspath(__file__))
+        if os.path.exists(os.path.join(HERE, "slow")):
+            print("has read", flush=True)
+            time.sleep(1)
+        def handle(command, arg):
+            time.sleep(0.02)
+            return os.getpid(), helper.NAME
+        """
+    house.save("NAME = 'old'", "helper.py")
+    await house.start(source, fleet=TWO)
+    house.save("", "slow")
+    dying = house.fleet.slots[1].link.pid
+    os.kill(dying, 9)
+    await house.events.until("worker_lost", worker=dying)
+    await house.events.until("printed", text="has read")
+    house.save("NAME = 'newer'", "helper.py")
+    house.fleet.files_changed()
+    assert (await house.call("name"))[1] == "newer"
+    await house.events.until("worker_ready", 3)
+    answers = await asyncio.gather(*(house.submit("name") for _ in range(20)))
+    assert {pid for pid, _ in answers} == pids(house)
+    assert {name for _, name in answers} == {"newer"}
+
+
+async def test_one_that_read_newer_code_tells_the_others(house):
+    await house.start(PROGRAM, fleet=TWO)
+    house.save(PROGRAM.replace('"old"', '"newer"'))
+    os.kill(house.fleet.slots[1].link.pid, 9)
+    await house.events.until("worker_ready", 3)
+    running = await house.at_the_gate("a")  # whoever it is, the other one answers
+    assert await house.call("name") == "newer"
+    house.open_gate()
+    await running
+    await asyncio.gather(*(house.submit("work", 0.02) for _ in range(4)))
+    names = await asyncio.gather(*(house.submit("name") for _ in range(20)))
+    assert set(names) == {"newer"}
 
 
 async def test_a_place_that_cannot_be_filled_is_not_the_end_of_the_other(house):

@@ -173,10 +173,8 @@ def test_who_is_let_in_serves_and_calls(way, start_provider, provider_command):
         kept = {name: value for name, value in environment.items() if name[:5] != "NATS_"}
         done = provider_command("call", "x", "5", **{**kept, "NATS_URL": way.url, **right})
         assert (done.returncode, done.stdout) == (0, b"5\n"), done.stderr
-        shown = provider_command("config", **{**kept, "NATS_URL": way.url, **right})
-        assert shown.returncode == 0
         for secret in way.secrets:
-            assert secret.encode() not in done.stderr + shown.stdout + shown.stderr
+            assert secret.encode() not in done.stderr
     assert provider.stop() == 0
     for secret in way.secrets:
         assert secret not in provider.text

@@ -126,8 +126,6 @@ COMMANDS = [
     ("gateway", "--http", "0", "--no-wait", "--log-level", "debug"),
     ("call", "x", "5", "--timeout", "5s"),
     ("probe",),
-    ("reload", "--timeout", "5s"),
-    ("operations",),
 ]
 
 

@@ -36,7 +36,9 @@ def fleet(*names: str, links=(), restarts=None, **more):
     )
     deaths = SimpleNamespace(restarts=restarts or {})
     told = {"deaths": deaths, "reloads": 0, "reloads_failed": 0, "reload_error": None}
-    return SimpleNamespace(catalogue=catalogue, links=links, **{"ready": True, **told, **more})
+    return SimpleNamespace(
+        catalogue=catalogue, links=links, **{"ready": True, "concurrency": 1, **told, **more}
+    )
 
 
 def answered(admission, house, operation, error=None, seconds=0.0):
@@ -137,10 +139,13 @@ def test_the_worker_and_what_waits():
         reloads_failed=4,
         reload_error="no",
         ready=False,
+        concurrency=6,
     )
     told = values(text(figures(house, admission, None), 0, {}))
     assert told["provider_queue_depth",] == 2
     assert told["provider_inflight_calls",] == 4
+    assert told["provider_queue_limit",] == 10
+    assert told["provider_concurrency",] == 6
     assert told["provider_workers", ("state", "reloading")] == 1
     assert told["provider_workers", ("state", "ready")] == 1
     assert told["provider_workers", ("state", "busy")] == 0

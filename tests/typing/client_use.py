@@ -22,6 +22,7 @@ async def calls() -> None:
         result = await python.call("py.factorial", 10)
         assert_type(result, Any)
         number: int = await python.call("py.factorial", 10, timeout=1.5, request_id="mine")
+        await python.call("py.nothing", trace={"traceparent": "00-"})
         await python.call("py.nothing")
         await python.call("py.nothing", client.ABSENT)
         await python.call("py.something", {"a": [number, None, b"bytes"]})

@@ -223,3 +223,28 @@ def test_one_that_does_not_stop_is_named(code, worker):
     assert worker.ask("x", 1) == "new"
     said = worker.wait_for_print(b"deaf did not stop within 2 s", "stderr")
     assert b"is left behind" in said
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_long_work_is_no_reason_to_complain(code, worker, concurrency):
+    # Which is what a monitor of neotasker's does, of every pool that is busy for a second.
+    text = """
+    import threading
+    import neotasker
+
+    ran = threading.Event()
+
+    @neotasker.background_worker(interval=0.01)
+    def tick(**kwargs):
+        ran.set()
+
+    def handle(command, arg):
+        supervisors = neotasker.task_supervisor, tick.supervisor
+        names = [thread.name for thread in threading.enumerate()]
+        return [ran.wait(20), [each._active for each in supervisors], names]
+"""
+    worker.load(code.write("dispatch.py", text), concurrency=concurrency)
+    ran, active, threads = worker.ask("x", 1)
+    assert ran
+    assert active == [False, False]
+    assert not [name for name in threads if "monitor" in name]

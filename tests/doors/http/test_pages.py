@@ -334,6 +334,8 @@ def test_metrics_count_calls_however_they_come(http, house):
     assert after["provider_worker_memory_bytes",] > 1_000_000
     assert after["provider_queue_depth",] == after["provider_inflight_calls",] == 0
     assert after["provider_ready",] == 1
+    assert after["provider_queue_limit",] == 1024
+    assert after["provider_concurrency",] == 1
     assert "made.up" not in http.get("/metrics").text
     assert http.get("/metrics").headers["content-type"].startswith("text/plain; version=")
 
