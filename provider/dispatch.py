@@ -285,7 +285,8 @@ class Context:
         """Whether the caller has stopped waiting.
 
         Because the deadline has passed: a handler that looks has a moment to give up by itself;
-        then its process is ended. Or, of a stream, because its caller has left.
+        then its process is ended. Or because the caller has left, as far as that is known: of a
+        stream, and of a call over HTTP or gRPC whose connection has gone.
         """
         return time.monotonic() >= self.deadline or (self._line is not None and self._line.left())
 

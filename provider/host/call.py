@@ -41,6 +41,9 @@ class Holder(Protocol):
     def credit(self, call: StreamedCall, count: int) -> None:
         """Tell that the caller of a stream has taken so many chunks more."""
 
+    def left(self, call: Call) -> None:
+        """Tell that the caller of a call that is no stream has gone."""
+
     def cancel(self, call: StreamedCall) -> None:
         """Have a stream stopped, or not begun."""
 

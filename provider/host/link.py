@@ -227,6 +227,11 @@ class Link(asyncio.Protocol):
         if self.calls.get(call.number) is call:
             self.write(frame(FrameType.CREDIT, call.number, cbor2.dumps({"credit": count})))
 
+    def left(self, call: Call) -> None:
+        """Tell the worker that the caller of a call has gone; its function may ask for that."""
+        if self.calls.get(call.number) is call:
+            self.write(frame(FrameType.CANCEL, call.number))
+
     def cancel(self, call: StreamedCall) -> None:
         """Tell the worker to stop a stream; kill it if it has not when the deadline comes."""
         if self.calls.get(call.number) is not call:

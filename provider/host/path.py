@@ -151,7 +151,7 @@ class CallPath:
             _log.exception("answer_failed", operation=call.operation, request_id=call.request_id)
 
     def give_up(self, call: Call, error: CallError) -> None:
-        """Answer a call nobody waits for any more, unless it is in the hands of a worker.
+        """Answer a call nobody waits for any more; one in the hands of a worker it is told of.
 
         Args:
             call: that was submitted.
@@ -164,6 +164,8 @@ class CallPath:
             if self._given_up >= MOST_GIVEN_UP:
                 self._given_up = 0
                 self._fleet.forget_answered()
+        elif call.open and call.holder is not None:
+            call.holder.left(call)
 
     async def drained(self) -> None:
         """Wait until every accepted call has been answered."""

@@ -40,6 +40,8 @@ UNFINISHED = frozenset({types.GeneratorType, types.CoroutineType, types.AsyncGen
 BREATH = 32
 """Items an async generator may give without letting others on the loop have their turn."""
 
+REMEMBERED = 512
+"""Calls, counted back from the newest, of which it is kept that their callers have left."""
 LATE = "the deadline passed while the call waited; it was not run"
 """What a caller is told whose call came up too late."""
 
@@ -199,7 +201,7 @@ class Streams:
         self._flows: dict[int, Flow] = {}
         self._newest = 0
         self._unwanted: set[int] = set()
-        """Streams that were cancelled before they began."""
+        """Calls whose callers have left: streams before they began, and others, of late."""
         self._process = os.getpid()
 
     @property
@@ -212,16 +214,14 @@ class Streams:
         return Line(number, self._reports, self)
 
     def left(self, number: int) -> bool:
-        """Whether this is a stream whose caller is known to want no more; any thread may ask."""
+        """Whether the caller is known to want no more of this call; any thread may ask."""
         flow = self._flows.get(number)
-        if flow is None:
-            return False
         try:
             if self._incoming.mine:
                 self._incoming.look()
         except (HostGone, FrameError, OSError):
             return True  # whoever reads next learns of it, too
-        return flow.cancelled
+        return number in self._unwanted if flow is None else flow.cancelled
 
     def heed(self, other: Frame) -> None:
         """Take what the host says about a stream, in the thread that reads."""
@@ -235,7 +235,9 @@ class Streams:
         elif flow is not None:
             flow.cancel()
         elif number > self._newest:
-            self._unwanted.add(number)
+            # Of calls that are no streams nobody says here that they have ended.
+            oldest = number - REMEMBERED
+            self._unwanted = {number, *(each for each in self._unwanted if each > oldest)}
 
     def begin(self, number: int) -> None:
         """Note that this stream is about to run, in the thread that reads."""

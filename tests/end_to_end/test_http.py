@@ -53,6 +53,12 @@ PROGRAM = """
             print("asleep")
             time.sleep(arg)
             return "woke up"
+        if command == "patient":
+            print("waiting for", arg)
+            while not context().cancelled:
+                time.sleep(0.005)
+            print("left", arg)
+            return arg
         if command == "fail":
             raise ValueError("bad: " + repr(arg))
         if command == "said":
@@ -269,6 +275,22 @@ def test_who_leaves_a_stream_stops_the_function(client, host):
         assert [next(lines) for _ in range(3)] == ["0", "1", "2"]
     host.wait_for("printed", text="stopped", count=before + 1)
     assert client.post("/call/echo", json=1).json() == 1
+
+
+@pytest.mark.parametrize("concurrency", ["1", "2"])
+def test_a_function_sees_that_its_caller_has_left(start_provider, concurrency):
+    provider = start_provider(PROGRAM, "--http", "0", PROVIDER_CONCURRENCY=concurrency)
+    place = httpx.URL(url_of(provider))
+    for number in range(3):
+        with socket.create_connection((place.host, place.port), PATIENCE) as gone:
+            gone.sendall(
+                b"POST /call/patient HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n%d" % number
+            )
+            provider.wait_for("printed", text=f"waiting for {number}")
+        # Long before its deadline.
+        provider.wait_for("printed", text=f"left {number}")
+    assert provider.call("echo", 1) == 1
+    assert not provider.events("worker_lost")
 
 
 def test_who_does_not_read_a_stream_slows_it_down(url, client, host):

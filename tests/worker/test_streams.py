@@ -11,6 +11,7 @@ import pytest
 from provider.errors import CallError, Cancelled
 from provider.wire.frames import Encoding, FrameType, call_frame, frame
 from provider.wire.window import BYTES, CHUNKS
+from provider.worker.streams import REMEMBERED, Streams
 
 PROGRAM = """
     import asyncio
@@ -384,3 +385,10 @@ def test_a_host_that_is_gone_is_not_waited_for(worker):
         chunk(worker, number)
     worker.link.close()
     assert worker.exit_code() in (0, 1)
+
+
+def test_who_has_left_is_not_remembered_for_ever():
+    streams = Streams(None, None, None, None)
+    for number in range(1, 10 * REMEMBERED):
+        streams.heed((int(FrameType.CANCEL), number, b""))
+        assert len(streams._unwanted) <= REMEMBERED

@@ -1,0 +1,47 @@
+"""nats-py without what only websockets need, and with it when one is opened."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys
+import provider.light
+import provider.host.run
+assert "aiohttp" not in sys.modules, "it was imported"
+from nats.aio import transport
+assert transport.aiohttp is not None
+session = transport.aiohttp.ClientSession
+import aiohttp
+assert session is aiohttp.ClientSession
+assert transport.aiohttp.__spec__ is None
+print("well")
+"""
+
+
+def test_what_websockets_need_is_imported_when_it_is_used():
+    pytest.importorskip("aiohttp")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("well\n", "")
+
+
+def test_where_it_is_not_installed_nats_says_what_is_missing():
+    program = (
+        "import sys; sys.meta_path.insert(0, type('No', (), {'find_spec': staticmethod("
+        "lambda name, *rest: (_ for _ in ()).throw(ImportError(name)) "
+        "if name == 'aiohttp' else None)}))\n"
+        "import importlib.util as u; old = u.find_spec\n"
+        "u.find_spec = lambda name: None if name == 'aiohttp' else old(name)\n"
+        "import provider.light, provider.connection\n"
+        "from nats.aio import transport\n"
+        "print(transport.aiohttp)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("None\n", "")
