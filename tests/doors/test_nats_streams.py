@@ -14,7 +14,7 @@ from provider.wire.window import BYTES, CHUNKS
 from tests.conftest import PATIENCE, NatsServer, _starting
 
 PROGRAM = """
-    import os
+    import os, time
     from provider.dispatch import Context, operation
 
     HERE = os.path.dirname(os.path.abspath(__file__))
@@ -25,6 +25,16 @@ PROGRAM = """
             call.progress(0)
             for number in range(to):
                 yield number
+        finally:
+            print("closed", flush=True)
+
+    @operation
+    def slow(call: Context):
+        print("begun", flush=True)
+        try:
+            while not call.cancelled:
+                time.sleep(0.005)
+            yield "too late"
         finally:
             print("closed", flush=True)
 
@@ -105,9 +115,10 @@ async def test_each_stream_is_steered_at_a_place_of_its_own_that_nobody_can_gues
 async def test_who_asks_for_progress_can_leave_before_the_first_chunk(house):
     async with calling(house) as caller:
         before = len(house.events("printed", text="closed"))
-        await caller.ask("count", 10**9, progress=True)
+        await caller.ask("slow", progress=True)
         told, place = await caller.next()
         assert told == {"progress": None}
+        await asyncio.to_thread(house.wait_for, "printed", text="begun")
         await caller.say(place, cancel=True)
         while "error" not in told:
             told, where = await caller.next()
