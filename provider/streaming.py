@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import nats.errors
 
-from provider.errors import CallTimeout, TooLarge, Unavailable
+from provider.errors import CallError, CallTimeout, TooLarge, Unavailable
 from provider.wire.streamed import Said, StreamReader, write_said
 from provider.wire.window import BYTES, CHUNKS
 
@@ -70,9 +70,13 @@ async def streamed_answer(
     except (nats.errors.Error, ValueError) as error:
         raise Unavailable(f"NATS did not take the call: {error!r}") from None
     flow, taken, size = "", 0, 0
+    # nats-py loses a message that comes in the moment in which somebody stops waiting for it, and
+    # the first one says where the stream is steered.
+    first = asyncio.ensure_future(_next(subscription, subject, end))
     try:
+        await asyncio.wait({first})
+        message = await first
         while True:
-            message = await _next(subscription, subject, end)
             items = reader.read(message.data)
             if reader.ended:
                 return
@@ -85,8 +89,9 @@ async def streamed_answer(
             if flow and (taken >= CHUNKS // 2 or size >= BYTES // 2):
                 await client.publish(flow, write_said(Said(credit=taken)))
                 taken = size = 0
+            message = await _next(subscription, subject, end)
     except asyncio.CancelledError:
-        flow = flow or await _first_flow(subscription)
+        flow = flow or await _flow_of(first)
         raise
     finally:
         # Of a connection that is gone nobody has to be told.
@@ -96,13 +101,15 @@ async def streamed_answer(
             await subscription.unsubscribe()
 
 
-async def _first_flow(subscription: Subscription) -> str:
+async def _flow_of(first: asyncio.Future[Msg]) -> str:
     """Where a stream is steered of which nothing was read; empty if nothing comes in a moment.
 
     A provider says at once that it has accepted a stream.
     """
-    with contextlib.suppress(nats.errors.Error):
-        return (await subscription.next_msg(MOMENT)).reply
+    await asyncio.wait({first}, timeout=MOMENT)
+    first.cancel()
+    with contextlib.suppress(nats.errors.Error, CallError, asyncio.CancelledError):
+        return (await first).reply
     return ""
 
 

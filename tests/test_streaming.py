@@ -157,6 +157,29 @@ async def test_who_leaves_before_anything_came_waits_a_moment_to_say_so(player, 
     assert await player.said() == {"cancel": True}
 
 
+@pytest.mark.parametrize("turns", range(10))
+async def test_who_leaves_in_the_moment_the_first_message_comes_says_so(
+    player, client, monkeypatch, turns
+):
+    process, come = client._process_msg, asyncio.Event()
+
+    async def processed(*message):
+        await process(*message)
+        come.set()
+
+    monkeypatch.setattr(client, "_process_msg", processed)
+    first = asyncio.ensure_future(anext(asking(client)))
+    reply = await player.asked()
+    await player.send(reply, {"progress": None})
+    await come.wait()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert await player.said() == {"cancel": True}
+
+
 async def test_who_leaves_and_hears_nothing_is_gone_all_the_same(player, client):
     first = asyncio.ensure_future(anext(asking(client)))
     reply = await player.asked()
