@@ -1,5 +1,6 @@
 # make run    start the provider with the factorial example on an embedded NATS server
 # make test   install what the tests need, check the house rules, run the suite
+# make long   the tests that take long: more faults under load, 200 restarts, short benchmarks
 # make coverage  the suite again, with how much of the code it runs
 # make bench  what calls cost beside raw nats-py and others, in minutes; BENCH=--quick for less than one
 # make scale  how far it reaches, and what more of everything costs, into docs/scale.md; minutes
@@ -17,7 +18,7 @@ TEST_PROCESSES ?= 6
 # Thousands of processes are started here that would all compile the same files again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test coverage check bench scale fuzz soak docs lock clean
+.PHONY: run test long coverage check bench scale fuzz soak docs lock clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.installed
@@ -26,7 +27,10 @@ run: $(VENV)/.installed
 # A test that fails runs once more, and the report names it: many wait for processes, on machines that
 # may have other things to do. One that fails twice fails.
 test: check
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --reruns 1
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --reruns 1 -m "not long"
+
+long: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 # Apart from the tests, because it makes them take twice as long.
 coverage: $(VENV)/.installed-dev

@@ -28,6 +28,21 @@ def run(*arguments):
     )
 
 
+def test_a_short_run_checks_answers_and_writes_what_it_found(tmp_path):
+    document, written = tmp_path / "speed.md", tmp_path / "report.json"
+    document.write_text(DOCUMENT)
+    done = run(
+        *("--quick", "--rounds", 1, "--seconds", 0.1, "--in-flight", 64, "--sections", "calls"),
+        *("--peers", "one_process", "--json", written, "--markdown", document),
+    )
+    assert done.returncode == 0, done.stderr
+    rows = {line["row"] for line in json.loads(written.read_text())["calls"]["summary"]}
+    assert rows == {"raw echo", "one process", "provider"}
+    assert "| provider | 64 |" in done.stdout
+    assert "| provider | 64 |" in document.read_text()
+
+
+@pytest.mark.long
 def test_a_short_run_of_everything_that_needs_no_peers(tmp_path):
     document, written = tmp_path / "speed.md", tmp_path / "report.json"
     document.write_text(DOCUMENT)
@@ -107,6 +122,7 @@ def test_quick_is_a_plan_that_single_options_change(monkeypatch):
     assert plans[0].seconds == plans[1].seconds == 0.3
 
 
+@pytest.mark.long
 def test_a_peer_that_cannot_be_installed_is_left_out(tmp_path, capsys):
     nowhere = ("--no-index", "a-package-that-is-nowhere")
     assert environments.python_of(tmp_path, "nobody", nowhere) is None

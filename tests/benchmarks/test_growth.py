@@ -45,6 +45,7 @@ def run(*arguments):
     )
 
 
+@pytest.mark.long
 def test_a_short_run(tmp_path):
     written, document = tmp_path / "growth.json", tmp_path / "scale.md"
     document.write_text("before\n<!-- growth: aims -->\nold\n<!-- growth: end -->\nafter\n")

@@ -36,6 +36,7 @@ def test_the_document_has_every_block():
     assert set(re.findall(r"<!-- scale: (\w+) -->", text)) == {*BLOCKS, "end"}
 
 
+@pytest.mark.long
 def test_a_short_run_renews_a_document(tmp_path):
     document = tmp_path / "scale.md"
     document.write_text("".join(BLOCK.format(name) for name in BLOCKS))

@@ -284,7 +284,7 @@ async def _kill_unheard(field: Field) -> None:
 
 SCENARIOS = [
     # Not as fast as can be, or few would come while a host starts.
-    Scenario("host replaced", _roll, rate=5000.0, at_least={"replaced": 3}),
+    Scenario("host replaced", _roll, rate=5000.0, at_least={"replaced": 3}, long=True),
     Scenario("host told to stop", _stop, errors=AWAY, at_least={"told to stop": 2}),
     Scenario(
         "host told to stop twice",

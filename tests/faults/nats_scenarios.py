@@ -350,7 +350,9 @@ SCENARIOS = [
         at_least={"killed": 4},
         check=_only_the_cut_are_lost,
     ),
-    Scenario("nats-server stopped for a moment", _stop_for_a_moment, at_least={"stopped": 4}),
+    Scenario(
+        "nats-server stopped for a moment", _stop_for_a_moment, at_least={"stopped": 4}, long=True
+    ),
     Scenario(
         "nats-server stopped for long",
         _stop,
@@ -409,6 +411,7 @@ SCENARIOS = [
         again=True,
         at_least={"left": 3},
         check=_nearly_nothing_is_lost,
+        long=True,
     ),
     Scenario(
         "nats-server of a cluster stopped",
@@ -422,6 +425,7 @@ SCENARIOS = [
         again=True,
         at_least={"stopped": 3},
         check=_lost_on_the_way("stopped"),
+        long=True,
     ),
     Scenario(
         "a caller does not read",

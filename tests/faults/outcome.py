@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import uvloop
 
 from tests.conftest import PATIENCE
@@ -23,7 +24,17 @@ from tests.faults.count import LATE, Count
 from tests.faults.scenario import Field
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.faults.scenario import Scenario
+
+
+def tried(scenarios: Sequence[Scenario]) -> list[Any]:
+    """The scenarios as parameters of a test; those that take long as what is tried apart."""
+    return [
+        pytest.param(each, id=each.name, marks=[pytest.mark.long] if each.long else [])
+        for each in scenarios
+    ]
 
 
 @dataclass

@@ -153,5 +153,6 @@ SCENARIOS = [
         errors=frozenset({"overloaded"}),
         timeout=60.0,
         at_least={"held up": 3},
+        long=True,
     ),
 ]

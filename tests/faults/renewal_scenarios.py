@@ -75,6 +75,7 @@ SCENARIOS = [
         errors=LOST,
         at_least={"killed": 3},
         check=_four_lost_for_each_kill,
+        long=True,
     ),
     Scenario(
         "workers recycled after so many calls",
@@ -83,6 +84,7 @@ SCENARIOS = [
         settings={**TWO, "PROVIDER_RECYCLE_CALLS": "1500"},
         rate=RATE,
         at_least={"recycled": 6},
+        long=True,
     ),
     Scenario(
         "a worker recycled for its memory",
@@ -91,6 +93,7 @@ SCENARIOS = [
         settings={"PROVIDER_RECYCLE_MEMORY": "60MiB"},
         rate=RATE,
         at_least={"recycled": 2},
+        long=True,
     ),
     Scenario(
         "workers recycled and killed",
@@ -109,6 +112,7 @@ SCENARIOS = [
         errors=LOST,
         at_least={"killed": 3},
         check=one_lost_for_each_kill,
+        long=True,
     ),
     Scenario(
         "two workers, code segfaults",
@@ -116,6 +120,7 @@ SCENARIOS = [
         settings=TWO,
         errors=LOST,
         check=only(2500),
+        long=True,
     ),
     Scenario(
         "reloads in fresh processes, half of them broken",
@@ -124,5 +129,6 @@ SCENARIOS = [
         rate=RATE,
         at_least={"saved": 4, "saved broken": 4},
         check=every_good_text_was_loaded,
+        long=True,
     ),
 ]

@@ -104,6 +104,7 @@ class Scenario:
         at_least: how often each disturbance, as counted by `Field.did`, has to have happened.
         check: raises an AssertionError about what came of it, when all is over.
         needs: says why it cannot be run on this machine, empty if it can.
+        long: whether it is left to `make long` and `make soak`.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Scenario:
     at_least: Mapping[str, int] = field(default_factory=dict)
     check: Callable[[Field], None] = lambda _field: None
     needs: Callable[[], str] = lambda: ""
+    long: bool = False
 
 
 class Field:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.host_scenarios import SCENARIOS
-from tests.faults.outcome import run
+from tests.faults.outcome import run, tried
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", tried(SCENARIOS))
 def test_calls_survive(scenario):
     if why_not := scenario.needs():
         pytest.skip(why_not)

@@ -238,7 +238,7 @@ SCENARIOS = [
         at_least={"killed": 3},
         check=one_lost_for_each_kill,
     ),
-    Scenario("worker stopped for a moment", _freeze, at_least={"stopped": 4}),
+    Scenario("worker stopped for a moment", _freeze, at_least={"stopped": 4}, long=True),
     Scenario(
         "worker stopped in a call",
         program=STOP,
@@ -254,6 +254,7 @@ SCENARIOS = [
         timeout=1.5,
         at_least={"stopped": 2},
         check=those_under_way,
+        long=True,
     ),
     Scenario("code segfaults", program=SEGFAULT, errors=LOST, check=only(2500)),
     Scenario(
