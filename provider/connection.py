@@ -1,138 +1,33 @@
-"""The connection to NATS: where it is made to, who we are there, and how it is made.
+"""The connection to NATS, and how it is made.
 
-The rule of this file: no text of it, and of no error, holds a secret. What becomes of the
-connection later is in reconnecting.py. Used by the host, the client and the commands.
+The rule of this file: no text of an error holds a secret. What becomes of the connection later is
+in reconnecting.py. Used by the host, the client and the commands.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import ssl
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import nats.errors
 from nats.aio.client import Client
 
-from provider.credentials import Credentials, GivenCredentials, key_pair
 from provider.errors import StartError
+from provider.nats_options import NatsOptions
 from provider.reconnecting import Connecting, pause
-from provider.servers import with_scheme, without_secrets
 from provider.steady_client import SteadyClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
-
-    from provider.lattice.host_data import Login
+__all__ = ["NatsOptions", "connect"]
 
 C = TypeVar("C", bound=Client)
 
 CONNECT_TIMEOUT = 2
 """Seconds one try at one server may take."""
-PING = 5.0
-"""Seconds between two PINGs, unless told otherwise."""
 MOST_UNANSWERED = 2
 """PINGs a server may leave without an answer; at the next one it is taken for gone."""
-
-
-@dataclass(frozen=True, repr=False)
-class NatsOptions:
-    """Where NATS is and who we are there. Secrets stay out of its text.
-
-    Attributes:
-        servers: URLs, tried in order.
-        user: with `password`.
-        token: instead of user and password.
-        creds: path of a credentials file (JWT and seed).
-        nkey: path of a file with an nkey seed.
-        cert: path of the client certificate, with `key`.
-        ca: path of the certificate authorities to trust.
-        login: a user's key, and a JWT or none, in place of user, token, creds and nkey.
-        by_host: a wasmCloud host said all this, the login too if there is one; errors name what it
-            says it with.
-        inbox_prefix: what the subjects begin with on which answers are received.
-        ping: seconds between two PINGs. A server that answers none is noticed after two to three.
-    """
-
-    servers: tuple[str, ...] = ("nats://127.0.0.1:4222",)
-    user: str | None = None
-    password: str | None = None
-    token: str | None = None
-    creds: Path | None = None
-    nkey: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
-    ca: Path | None = None
-    login: Login | None = None
-    by_host: bool = False
-    inbox_prefix: str = "_INBOX"
-    ping: float = PING
-
-    def __repr__(self) -> str:
-        return f"NatsOptions({self.shown})"
-
-    def as_arguments(self) -> dict[str, Any]:
-        """As `nats.connect` takes them.
-
-        Raises:
-            StartError: a file that is named does not exist or cannot be used.
-        """
-        arguments: dict[str, Any] = {
-            "servers": [with_scheme(url) for url in self.servers],
-            "inbox_prefix": self.inbox_prefix,
-        }
-        if self.login is not None:
-            return {**arguments, **self._given(self.login), **self._encryption()}
-        if self.user is not None:
-            arguments["user"] = self.user
-        if self.password is not None:
-            arguments["password"] = self.password
-        if self.token is not None:
-            arguments["token"] = self.token
-        if self.creds is not None:
-            try:
-                credentials = Credentials(_existing("NATS_CREDS", self.creds))
-            except ValueError as error:
-                raise StartError(f"NATS_CREDS names {self.creds}; {error}") from None
-            arguments["user_jwt_cb"] = credentials.jwt
-            arguments["signature_cb"] = credentials.sign
-        if self.nkey is not None:
-            seed = _existing("NATS_NKEY", self.nkey).read_bytes().decode("ascii", "replace").strip()
-            try:
-                key_pair(seed)
-            except ValueError as error:
-                raise StartError(f"NATS_NKEY names {self.nkey}; {error}") from None
-            arguments["nkeys_seed_str"] = seed
-        return {**arguments, **self._encryption()}
-
-    @staticmethod
-    def _given(login: Login) -> dict[str, Any]:
-        if not login.jwt:
-            return {"nkeys_seed_str": login.key.seed}
-        credentials = GivenCredentials(login)
-        return {"user_jwt_cb": credentials.jwt, "signature_cb": credentials.sign}
-
-    def _encryption(self) -> dict[str, Any]:
-        if self.cert is None and self.ca is None:
-            return {}
-        try:
-            context = ssl.create_default_context(
-                cafile=None if self.ca is None else str(_existing("NATS_CA", self.ca))
-            )
-            if self.cert is not None:
-                key = None if self.key is None else str(_existing("NATS_KEY", self.key))
-                context.load_cert_chain(str(_existing("NATS_CERT", self.cert)), key)
-        except (ssl.SSLError, OSError) as error:
-            raise StartError(f"the TLS files cannot be used: {error}") from None
-        return {"tls": context}
-
-    @property
-    def shown(self) -> str:
-        """The servers without what a URL may carry of secrets."""
-        return ", ".join(without_secrets(with_scheme(url)) for url in self.servers)
 
 
 async def connect(
@@ -189,9 +84,3 @@ async def connect(
         raise
     state.made = True
     return client
-
-
-def _existing(variable: str, path: Path) -> Path:
-    if not path.is_file() or not os.access(path, os.R_OK):
-        raise StartError(f"{variable} names {path}, which cannot be read")
-    return path

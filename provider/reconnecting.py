@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
 
-    from provider.connection import NatsOptions
+    from provider.nats_options import NatsOptions
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.3, 2.0
 """Seconds between two tries at a server, about, at first and in the end."""

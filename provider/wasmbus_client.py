@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
 
-    from provider.connection import NatsOptions
+    from provider.nats_options import NatsOptions
 
 CONTRACT_ID = "wasmcloud:example:python"
 """The contract of the original Python provider."""

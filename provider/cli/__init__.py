@@ -7,29 +7,18 @@ The rule of this package: one file per subject, what they share in `form`. Exit 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from provider import __version__, inspection
-from provider.cli import (  # noqa: F401  they add their commands to `app`
-    archive,
-    bench,
-    call,
-    gateway,
-    keys,
-    link,
-    new,
-    operations,
-    serve,
-)
-from provider.cli.form import app
+from provider.cli.form import app as _app
 from provider.cli.host_line import STANDARD_INPUT, launched
 
 SHELLS = ("bash", "zsh", "fish", "powershell")
 
 
-@app.callback(invoke_without_command=True)
+@_app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
@@ -48,7 +37,19 @@ def main() -> None:
     arguments = sys.argv[1:]
     if launched(arguments):
         arguments = ["run", "--host-data", STANDARD_INPUT]
-    app(arguments, prog_name="provider")
+    if arguments[:1] == ["run"]:
+        from provider.cli import serve  # noqa: F401  what others need would only take time
+    else:
+        from provider.cli import every  # noqa: F401
+    _app(arguments, prog_name="provider")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        from provider.cli.every import app
+
+        return app
+    raise AttributeError(name)
 
 
 def _show_completion(shell: str) -> None:

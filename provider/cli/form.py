@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from provider.client import Python
-    from provider.connection import NatsOptions
     from provider.doors.grpc.options import GrpcOptions
     from provider.doors.http.options import HttpOptions
     from provider.host.resources import Resources
     from provider.lattice.host_data import Login
     from provider.lattice.joining import Joining
+    from provider.nats_options import NatsOptions
     from provider.settings.load import Launch
     from provider.wire.values import Limits
 
@@ -184,7 +184,7 @@ def configure_logs(
 
 def nats_options(settings: Settings) -> NatsOptions:
     """How the settings say to connect."""
-    from provider.connection import NatsOptions
+    from provider.nats_options import NatsOptions
 
     password, token = settings.nats_password, settings.nats_token
     creds, nkey = settings.nats_creds, settings.nats_nkey

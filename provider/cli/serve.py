@@ -91,7 +91,6 @@ def run(
     provider run --example factorial --embedded-nats
     ```
     """
-    import provider.light  # noqa: F401  before all that needs nats
     from provider.host.run import run as serve
     from provider.lattice import joining as lattice
 

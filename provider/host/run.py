@@ -15,18 +15,9 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-import nats.errors
-
-from provider import connection
 from provider.allocator import keep_memory
-from provider.burst_client import BurstClient
-from provider.doors.admin import AdminDoor
-from provider.doors.describe import DescribeDoor
-from provider.doors.discovery import Discovery
 from provider.doors.front import Front
 from provider.doors.in_host import InHost
-from provider.doors.nats import NatsDoor
-from provider.doors.subscriptions import PATIENCE
 from provider.errors import CallError, ExitCode, StartError
 from provider.host.admission import Admission
 from provider.host.cache import ResultCache
@@ -39,6 +30,7 @@ from provider.host.link import LEAVE_GRACE
 from provider.host.path import CallPath
 from provider.host.renewal import RecycleOptions
 from provider.host.watch import Watch
+from provider.nats_options import NatsOptions
 from provider.telemetry import logs
 from provider.wire.address import Address
 from provider.wire.frames import Encoding
@@ -50,8 +42,11 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
 
+    from provider.burst_client import BurstClient
+    from provider.doors.discovery import Discovery
     from provider.doors.grpc.options import GrpcOptions
     from provider.doors.http.options import HttpOptions
+    from provider.doors.nats import NatsDoor
     from provider.doors.wasmbus import WasmbusDoor
     from provider.host.contract import WorkerSetup
     from provider.lattice.membership import Membership
@@ -60,6 +55,8 @@ if TYPE_CHECKING:
 HOST_GRACE = 0.1
 """Seconds for calls to end, and for the worker to leave, when the host tells us to: it kills us
 0.3 s after that (wasmCloud 0.82, `provider_shutdown_delay`)."""
+GOODBYE = 2
+"""Seconds that word has to get out."""
 ANSWERS_OUT = 1.0
 """Seconds the answers to abandoned calls have to get out."""
 
@@ -69,7 +66,7 @@ _log = logs.get_logger(component="host")
 async def run(
     settings: Settings,
     setup: WorkerSetup,
-    options: connection.NatsOptions,
+    options: NatsOptions,
     *,
     announce: Callable[[Ready], None] = lambda _ready: None,
     membership: Membership | None = None,
@@ -136,7 +133,7 @@ class _Host:
         self,
         settings: Settings,
         setup: WorkerSetup,
-        options: connection.NatsOptions,
+        options: NatsOptions,
         announce: Callable[[Ready], None],
         membership: Membership | None,
         http: HttpOptions | None,
@@ -205,7 +202,7 @@ class _Host:
             embedded = settings.embedded_nats and not settings.nats_url_given
             if embedded:
                 server = await stack.enter_async_context(EmbeddedServer(settings.embedded_port))
-                self._options = connection.NatsOptions(servers=(server.url,))
+                self._options = NatsOptions(servers=(server.url,))
             stack.callback(self._watch.close)
             stack.callback(self._data.close)
             stack.push_async_callback(self._stop_fleet)
@@ -214,8 +211,12 @@ class _Host:
             stack.push_async_callback(self._front.close)
             await self._front.open()
             self._data.open()
+            # Another process loads the program, so this one has the time.
+            imported = asyncio.ensure_future(asyncio.to_thread(_import_what_needs_nats))
+            stack.push_async_callback(asyncio.wait, {imported})
             if await self._unless_stopped(self._fleet.start()) is None:
                 return ExitCode.OK
+            await imported
             self._loaded = self._in_host.started = True
             client = await self._unless_stopped(self._connect())
             if client is None:
@@ -263,6 +264,9 @@ class _Host:
         return {**told, "figures": {**numbers, "nats": nats}}
 
     async def _connect(self) -> BurstClient:
+        from provider import connection
+        from provider.burst_client import BurstClient
+
         self._client = BurstClient(self._fleet.burst)
         self._client.unconfirmed.on_crowded = self._crowded
         return await connection.connect(
@@ -284,6 +288,11 @@ class _Host:
         address, path = self._address, self._path
         values = Values(self._setup.limits)
         settings, member = self._settings, self._membership
+        from provider.doors.admin import AdminDoor
+        from provider.doors.describe import DescribeDoor
+        from provider.doors.discovery import Discovery
+        from provider.doors.nats import NatsDoor
+
         door = NatsDoor(
             client,
             path,
@@ -388,12 +397,14 @@ class _Host:
         await door.close()
 
     async def _say_goodbye(self, client: BurstClient) -> None:
+        from nats.errors import Error
+
         # Hosts kill us right after this word, so it is the last thing we do.
         await self._fleet.stop(0.0 if self._abandoned else HOST_GRACE)
         if client.is_connected:
             await client.publish(self._host_waits, SHUTTING_DOWN)
-            with contextlib.suppress(nats.errors.Error):
-                await client.flush(PATIENCE)
+            with contextlib.suppress(Error):
+                await client.flush(GOODBYE)
 
     async def _stop_fleet(self) -> None:
         # What was answered as abandoned must not run any more.
@@ -468,3 +479,13 @@ class _Host:
 async def _close(client: Client) -> None:
     if not client.is_closed:
         await client.close()
+
+
+def _import_what_needs_nats() -> None:
+    # First of all provider.light, which spares the rest what only websockets need.
+    import provider.light  # noqa: I001
+    import provider.connection
+    import provider.doors.admin
+    import provider.doors.describe
+    import provider.doors.discovery
+    import provider.doors.nats  # noqa: F401

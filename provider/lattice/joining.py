@@ -18,7 +18,7 @@ from provider.settings.load import Launch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provider.connection import NatsOptions
+    from provider.nats_options import NatsOptions
     from provider.settings import Settings
 
 _LOGIN = ("nats_user", "nats_password", "nats_token", "nats_creds", "nats_nkey", "nats_jwt")
