@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.scaling.load import Measured
@@ -35,6 +35,7 @@ def scenes():
     )
 
 
+@settings(max_examples=15)
 @given(scenes())
 def test_nothing_works_more_than_its_time(scene):
     played = play(scene, CONSTANTS)
@@ -45,6 +46,7 @@ def test_nothing_works_more_than_its_time(scene):
     assert used["worker"] <= scene.providers * scene.workers * 1.05
 
 
+@settings(max_examples=15)
 @given(scenes())
 def test_calls_in_flight_are_throughput_times_latency(scene):
     # Little's law holds for means; these are nearly constant, so for medians nearly.

@@ -38,7 +38,9 @@ PROGRAM = """
 CLUSTER = KeyPair.generate(Kind.CLUSTER)
 
 
-@pytest.fixture(params=["1", "4"], ids=["alone", "overlapping"])
+@pytest.fixture(
+    params=["1", pytest.param("4", marks=pytest.mark.long)], ids=["alone", "overlapping"]
+)
 def concurrency(request):
     return request.param
 

@@ -179,7 +179,11 @@ FAULTS = r"""
 """
 
 
-@pytest.fixture(scope="module", params=["1", "3"], ids=["exclusive", "overlapping"])
+@pytest.fixture(
+    scope="module",
+    params=["1", pytest.param("3", marks=pytest.mark.long)],
+    ids=["exclusive", "overlapping"],
+)
 def faulty(serve, request):
     provider = serve(FAULTS, PROVIDER_CONCURRENCY=request.param)
     yield provider

@@ -192,6 +192,7 @@ def test_restarts_leave_no_more_than_the_first_few(start_provider, tmp_path, res
         "import os\n\ndef handle(command, arg):\n    return os.getpid()\n",
         TMPDIR=str(tmp_path / "temporary"),
         PROVIDER_WORKERS="2",  # one starts while the other is killed
+        PROVIDER_WORKER_CGROUP="on",
     )
 
     async def restart(python, times):

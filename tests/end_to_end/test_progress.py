@@ -85,7 +85,11 @@ PROGRAM = """
 """
 
 
-@pytest.fixture(scope="module", params=["1", "4"], ids=["alone", "overlapping"])
+@pytest.fixture(
+    scope="module",
+    params=["1", pytest.param("4", marks=pytest.mark.long)],
+    ids=["alone", "overlapping"],
+)
 def provider(request, serve):
     made = serve(PROGRAM, PROVIDER_CONCURRENCY=request.param, PROVIDER_ADMIN="on")
     os.mkfifo(made.folder / "gate")

@@ -73,7 +73,11 @@ PROGRAM = """
 """
 
 
-@pytest.fixture(scope="module", params=["1", "4"], ids=["alone", "overlapping"])
+@pytest.fixture(
+    scope="module",
+    params=["1", pytest.param("4", marks=pytest.mark.long)],
+    ids=["alone", "overlapping"],
+)
 def provider(request, serve):
     return serve(PROGRAM, PROVIDER_CONCURRENCY=request.param)
 

@@ -129,7 +129,9 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("failure", ["refused", "untrusted", "nobody"])
+@pytest.mark.parametrize(
+    "failure", ["refused", "untrusted", pytest.param("nobody", marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
 def test_commands_that_fail(place, failure, secrets, servers, provider_command):
     (secrets.folder / "dispatch.py").write_text(PROGRAM.replace("\n    ", "\n"))
@@ -157,7 +159,7 @@ def test_what_is_shown_of_the_settings(place, secrets, servers, provider_command
     assert secrets.told(done.stdout, done.stderr) == []
 
 
-@pytest.mark.parametrize("form", ["json", "pretty"])
+@pytest.mark.parametrize("form", ["json", pytest.param("pretty", marks=pytest.mark.long)])
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
 def test_a_provider_that_works_and_then_does_not(place, form, secrets, tmp_path, request):
     (tmp_path / "server.conf").write_text(
