@@ -32,10 +32,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 """Seconds before a worker that died young is replaced; doubled each time."""
 YOUNG = 5.0
 """Seconds after which a worker that finished no call counts as having lived all the same."""
-QUEUED = 0.002
+QUEUED = 0.01
 """Seconds of work in the hands of one of several workers; what waits longer may go to another."""
 STUCK = 0.005
-"""Seconds without an answer after which one of several workers is given nothing more."""
+"""Seconds without an answer, beyond what two calls usually take, after which one of several workers
+is given nothing more."""
 AHEAD_CALLS = 256
 """Most calls in the hands of one worker; enough to keep it busy while the host is elsewhere."""
 AHEAD_BYTES = 4 * 1024 * 1024
@@ -190,7 +191,7 @@ class Slot:
             self._seen, self._news = done, link.heard
         if have < self.setup.concurrency or link.batches:
             return True
-        if now - self._news > STUCK:
+        if now - self._news > STUCK + 2 * self._pace:
             return False
         ahead = int(QUEUED / self._pace) if self._pace > 0 else 1
         return have < self.setup.concurrency + max(1, ahead)
