@@ -13,7 +13,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # More than cores: most tests wait for the processes they started.
-TEST_PROCESSES ?= 5
+TEST_PROCESSES ?= 6
 
 # Thousands of processes are started here that would all compile the same files again.
 unexport PYTHONDONTWRITEBYTECODE

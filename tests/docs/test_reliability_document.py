@@ -16,7 +16,8 @@ DOCUMENT = ROOT / "docs" / "reliability.md"
 TEXT = DOCUMENT.read_text("utf-8")
 COMMANDS = [command for command, _ in commands(DOCUMENT)]
 # Not to be made again because a lock file is younger: what runs this is that environment.
-MAKE = ["make", "-o", ".venv/.installed-dev"]
+# And it may be a make that runs this, of which the other one would tell.
+MAKE = ["make", "--no-print-directory", "-o", ".venv/.installed-dev"]
 
 made_by_make = pytest.mark.skipif(
     not (ROOT / ".venv" / ".installed").exists(), reason="this environment was not made by make"
