@@ -358,7 +358,7 @@ class Fleet:
         elif reload.done:
             if reload.modules or self._fresh:
                 self.reloads += 1
-                took = {"seconds": round(reload.seconds, 3)} if reload.seconds else {}
+                took = {"seconds": round(reload.seconds, 6)} if reload.seconds else {}
                 _log.info("reloaded", program=self._setup.program, modules=reload.modules, **took)
             elif self.reload_error is not None and not reload.unfinished:
                 _log.info("reload_not_needed", program=self._setup.program)

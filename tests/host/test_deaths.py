@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from provider.errors import WorkerLost
-from provider.host.deaths import obituary
+from provider.host.deaths import Deaths, obituary
 from provider.host.fleet import FleetOptions
 
 DIES = """
@@ -101,3 +101,21 @@ async def test_code_that_does_not_load_is_hopeless_where_nobody_will_save_it(hou
 def test_callers_are_told_the_last_words_there_were():
     assert obituary("it died", []) == "it died"
     assert obituary("it died", list("abcd")) == "it died; its last words: b | c | d"
+
+
+def test_hope_is_lost_once():
+    lost = []
+    deaths = Deaths(2, lost.append)
+    for _ in range(5):
+        deaths.count("it died")
+    assert len(lost) == 1
+
+
+async def test_a_worker_that_has_lived_ends_the_row(house):
+    await house.start(DIES, fleet=FleetOptions(crash_limit=2))
+    for count in range(2, 6):
+        assert await house.call("echo", 1) == 1
+        assert await house.call("echo", 2) == 2
+        house.kill_worker()
+        await house.events.until("worker_ready", count)
+    assert not house.hopeless

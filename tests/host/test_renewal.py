@@ -13,6 +13,7 @@ from provider.host import renewal
 from provider.host.fleet import FleetOptions
 from provider.host.life import State
 from provider.host.renewal import RecycleOptions
+from tests.conftest import PATIENCE
 
 FRESH = FleetOptions(fresh=True)
 
@@ -121,7 +122,17 @@ async def test_one_that_takes_its_time_to_leave_is_waited_for_by_the_next(house,
 
 
 async def test_what_is_kept_of_results_is_forgotten_after_the_last_of_the_old_worker(house):
-    await house.start(program("old"), fleet=FRESH)
+    source = (
+        program("old")
+        + """
+    import provider.dispatch
+    @provider.dispatch.health
+    def well():
+        return True
+    """
+    )
+    await house.start(source, fleet=FRESH)
+    await house.fleet.ask_health()  # something was heard while nothing ran
     running = await house.at_the_gate("a")
     renewed = []
     house.fleet.on_renewed = lambda: renewed.append(bool(running.answers))
@@ -230,8 +241,9 @@ async def test_several_workers_are_replaced_one_after_the_other(house):
 async def test_after_so_many_calls_another_worker_takes_over_and_no_call_is_lost(house):
     options = FleetOptions(recycle=RecycleOptions(calls=100))
     await house.start(program("it"), fleet=options)
-    for _ in range(10):
-        await asyncio.gather(*(house.submit("name") for _ in range(50)))
+    async with asyncio.timeout(PATIENCE):
+        while len(house.events.of("worker_recycled")) < 2:
+            await asyncio.gather(*(house.submit("name") for _ in range(50)))
     told = await house.events.until("worker_recycled")
     assert told["calls"] >= 90
     pids = [event["worker"] for event in house.events.of("worker_recycled")]
