@@ -79,7 +79,7 @@ def _safely(callback: _Callback) -> _Callback:
     async def work(self: Connecting, *arguments: Any) -> None:
         try:
             await callback(self, *arguments)
-        except Exception:
+        except Exception:  # nats-py ends reconnecting when a callback raises
             if not self.made:
                 raise
             # Not even if it is the log that cannot be written.

@@ -53,7 +53,7 @@ class Group:
             # Without swap, or the limit were one of how much is in memory at a time.
             if "memory.max" in limits and (folder / "memory.swap.max").exists():
                 (folder / "memory.swap.max").write_text("0")
-        except BaseException:
+        except BaseException:  # whatever it is, no empty group is left
             self.remove_empty()
             raise
 

@@ -74,7 +74,7 @@ class Survivors:
                     env=inspection.without_secrets(os.environ),
                     start_new_session=True,
                 )
-            except BaseException:
+            except BaseException:  # whatever it is, no pipe is left open
                 os.close(self._pipe)
                 raise
             finally:
