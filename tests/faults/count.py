@@ -20,7 +20,7 @@ class Count:
         sent: calls that were sent.
         results: answered with the right result.
         errors: answered with an error, by its kind.
-        wrong: answered with something else.
+        wrong: answered with something else, the second time if not the first.
         twice: answers to calls that had one.
         late: answered more than `LATE` seconds after their deadline.
         unanswered: not answered although the connection lived.

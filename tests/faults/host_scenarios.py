@@ -7,7 +7,6 @@ in its hands, and finds nothing of it left a second later.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import subprocess
@@ -20,17 +19,24 @@ from provider import client
 from provider.client import NoProvider
 from provider.errors import CallTimeout
 from tests.conftest import PATIENCE, Provider
-from tests.faults.scenario import Scenario
-from tests.faults.worker_scenarios import WITH_CHILDREN
+from tests.faults.breaks import AWAY
+from tests.faults.scenario import Scenario, misbehaving
+from tests.faults.worker_scenarios import WITH_CHILDREN, chosen, lost_for_each_kill
 
 if TYPE_CHECKING:
     from tests.faults.scenario import Field
 
-AWAY = frozenset({"no_responders"})
-"""What callers are told by nats-server while no provider is there."""
+FORCED = 10.0
+"""Seconds a second signal may take; the calls have twenty, and the orderly stop thirty."""
 
 
 # --- told to stop ---------------------------------------------------------------------------------
+
+
+async def _until_left(host: Provider) -> None:
+    """Wait until a host that was told to stop is gone."""
+    code = await asyncio.to_thread(host.wait)
+    assert code == 0, f"a host that was told to stop left with {code}"
 
 
 async def _roll(field: Field) -> None:
@@ -39,31 +45,26 @@ async def _roll(field: Field) -> None:
         leaving = field.provider
         await field.start_provider()
         leaving.signal(signal.SIGTERM)
-        code = await asyncio.to_thread(leaving.wait)
-        assert code == 0, f"a host that was told to stop left with {code}"
+        await _until_left(leaving)
         field.did["replaced"] += 1
 
 
 async def _stop(field: Field) -> None:
     while await field.go_on(5000, 8000):
         field.provider.signal(signal.SIGTERM)
-        code = await asyncio.to_thread(field.provider.wait)
-        assert code == 0, f"a host that was told to stop left with {code}"
+        await _until_left(field.provider)
         field.did["told to stop"] += 1
         await field.start_provider()
 
 
-SLOW = """
-import threading
-
-
-def handle(command, number):
-    note(number)
-    if chosen(number, 7000):
-        print("does not end", number, flush=True)
-        threading.Event().wait(1000)
-    return right(number)
-"""
+ENDLESS = misbehaving(
+    7000,
+    """
+    print("does not end", number, flush=True)
+    threading.Event().wait(1000)
+    """,
+    before="import threading",
+)
 
 
 async def _force(field: Field) -> None:
@@ -74,16 +75,11 @@ async def _force(field: Field) -> None:
         await field.logged("draining")
         began = time.monotonic()
         host.signal(signal.SIGTERM)
-        code = await asyncio.to_thread(host.wait)
+        await _until_left(host)
         took = time.monotonic() - began
-        assert code == 0, f"a host that was told twice left with {code}"
         assert took < FORCED, f"a host that was told twice took {took:.1f} s"
         field.did["told twice"] += 1
         await field.start_provider()
-
-
-FORCED = 10.0
-"""Seconds a second signal may take; the calls have twenty, and the orderly stop thirty."""
 
 
 async def _until_busy(field: Field) -> bool:
@@ -97,19 +93,13 @@ async def _until_busy(field: Field) -> bool:
 
 # --- killed ---------------------------------------------------------------------------------------
 
-BUSY = (
-    WITH_CHILDREN
-    + """
-import re
-
-
-def handle(command, number):
-    note(number)
-    if chosen(number, 7000):
-        print("holds the interpreter", number, flush=True)
-        re.match(r"(a|a)*$", "a" * 60 + "b")
-    return right(number)
-"""
+BUSY = misbehaving(
+    7000,
+    """
+    print("holds the interpreter", number, flush=True)
+    re.match(r"(a|a)*$", "a" * 60 + "b")
+    """,
+    before=WITH_CHILDREN + "import re",
 )
 
 
@@ -213,13 +203,12 @@ async def _while_clocks_jump(field: Field) -> None:
         field.note_program(field.scenario.program + f"\n# {field.did['saved']}\n")
         field.did["saved"] += 1
         await field.logged("reloaded", field.did["saved"])
-        if worker := await field.worker():
-            os.kill(worker, signal.SIGKILL)
-            field.did["killed"] += 1
+        if await field.kill_worker():
             await field.logged("worker_lost", field.did["killed"])
 
 
 def _clocks_did_jump(field: Field) -> None:
+    lost_for_each_kill()(field)
     lines = field.provider.lines
     days = {line["timestamp"][:10] for line in lines if isinstance(line, dict)}
     assert len(days) >= 3, f"the host lived on {days}"
@@ -277,9 +266,14 @@ class Unheard(Provider):
 async def _kill_unheard(field: Field) -> None:
     """A death has much to tell."""
     while await field.go_on(3000, 6000):
-        if worker := await field.worker():
-            os.kill(worker, signal.SIGKILL)
-            field.did["worker killed"] += 1
+        await field.kill_worker()
+
+
+def _those_that_were_to_did_fail(field: Field) -> None:
+    lost_for_each_kill(told=False)(field)  # there is no log that could tell
+    failed, most = field.count.errors["handler_error"], chosen(field, 50, beside=1)
+    least = most - field.count.errors["worker_lost"]
+    assert least <= failed <= most, f"{failed} calls failed, {most} were to"
 
 
 SCENARIOS = [
@@ -289,7 +283,7 @@ SCENARIOS = [
     Scenario(
         "host told to stop twice",
         _force,
-        program=SLOW,
+        program=ENDLESS,
         errors=AWAY | {"unavailable"},
         at_least={"told twice": 2},
     ),
@@ -318,6 +312,7 @@ SCENARIOS = [
         launch=Unheard,
         program=CHATTY,
         errors=frozenset({"worker_lost", "handler_error"}),
-        at_least={"worker killed": 3},
+        at_least={"killed": 3},
+        check=_those_that_were_to_did_fail,
     ),
 ]

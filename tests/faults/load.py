@@ -1,8 +1,9 @@
 """Calls in great numbers over a real NATS connection, each of them accounted for.
 
 The rule of this file: every call has a number, and whatever comes back for a number is counted: the
-right result, an error by its kind, a second answer, an answer that came late, nothing at all. It
-speaks NATS itself, because a client that is comfortable would be most of what the machine does.
+right result, an error by its kind, a second answer, whether that one says the same, an answer that
+came late, nothing at all. It speaks NATS itself, because a client that is comfortable would be most
+of what the machine does.
 
 The number is the argument of the call. What is right for it is `right(number)`, on which the
 dispatch programs of `tests/faults/scenario.py` agree.
@@ -80,6 +81,8 @@ class Load(asyncio.Protocol):
         """Numbers of the calls that were answered with a result."""
         self.not_run: set[int] = set()
         """Numbers of the calls whose answer says that they were not run."""
+        self.given_up: set[int] = set()
+        """Numbers of the calls that count as unanswered."""
         self._written_off: set[int] = set()
         self.connections = 0
         self._numbers = itertools.count(1) if numbers is None else numbers
@@ -203,7 +206,7 @@ class Load(asyncio.Protocol):
     async def _keep_rate(self) -> None:
         began, sent = time.monotonic(), 0
         while True:
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.002)  # what is due in a moment goes out together
             if not self._sending:
                 return
             due = int((time.monotonic() - began) * self.rate)
@@ -225,7 +228,7 @@ class Load(asyncio.Protocol):
             if self._transport is None:
                 with contextlib.suppress(OSError):
                     await loop.create_connection(lambda: self, "127.0.0.1", self.port)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # a server that comes back tells nobody
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # uvloop's is of no class of asyncio
@@ -282,13 +285,14 @@ class Load(asyncio.Protocol):
                 break
             number = int(name)
             sent = open_.pop(number, None)
-            if sent is None:
-                self._one_too_many(number)
-            elif (
+            is_right = (
                 after - body == _SIZE + 2
                 and data.startswith(_HEAD, body)
                 and unpack(data, body + len(_HEAD))[0] == first + 7 * number
-            ):
+            )
+            if sent is None:
+                self._one_too_many(number, is_right=is_right)
+            elif is_right:
                 count.results += 1
                 results.add(number)
                 took = now - sent
@@ -327,7 +331,7 @@ class Load(asyncio.Protocol):
         count = self.count
         sent = self._open.pop(number, None)
         if sent is None:
-            self._one_too_many(number)
+            self._one_too_many(number, is_right=False)
             return
         if head.startswith(b"NATS/1.0 503"):
             kind, message = "no_responders", ""
@@ -361,12 +365,15 @@ class Load(asyncio.Protocol):
         elif not line.startswith(b"INFO "):
             self.count.note(f"nats-server says {line!r}")
 
-    def _one_too_many(self, number: int) -> None:
+    def _one_too_many(self, number: int, *, is_right: bool) -> None:
         if number in self._written_off:
             self._written_off.discard(number)
             return
         self.count.twice += 1
         self.count.note(f"call {number} was answered though it was not open")
+        if number not in self.given_up and (number in self.results) != is_right:
+            self.count.wrong += 1
+            self.count.note(f"call {number} was answered first one way and then another")
 
     def _note_late(self, number: int, took: float) -> None:
         self.count.late += 1
@@ -385,13 +392,14 @@ class Load(asyncio.Protocol):
 
     async def _give_up_on_old_ones(self) -> None:
         while True:
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.25)  # fine enough for what has taken seconds too long
             allowed = self.timeout + GIVEN_UP
             long_ago = time.monotonic() - allowed
             for number, sent in list(itertools.islice(self._open.items(), self.in_flight)):
                 if sent >= long_ago:
                     break
                 del self._open[number]
+                self.given_up.add(number)
                 self.count.unanswered += 1
                 self.count.note(f"call {number} was not answered within {allowed:g} s")
             self._settle()

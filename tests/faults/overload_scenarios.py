@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provider.errors import Overloaded
+from tests.faults.greedy import Greedy
 from tests.faults.nats_scenarios import through_proxy
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import OTHERS, Scenario
 
 if TYPE_CHECKING:
     from tests.faults.scenario import Field
@@ -29,8 +30,8 @@ GROWTH = 48 << 20
 """Most bytes by which the host's memory grows meanwhile."""
 MOST_HELD = 100 << 20
 """Most bytes of answers that wait: those of all calls that a worker has in hand then."""
-OF_OTHERS = 1 << 31
-"""Number of the first call that is not of the load."""
+ANSWER = 400_000
+"""Bytes of an answer that is held up."""
 SLACK = 1.0
 """Seconds a machine that has other things to do may add to anything."""
 
@@ -66,7 +67,7 @@ async def _flood(field: Field) -> None:
         again_after = []
         while await field.go_on(50, 100):
             try:
-                await python.call("work", OF_OTHERS + field.did["asked among them"])
+                await python.call("work", OTHERS + field.did["asked among them"])
             except Overloaded as error:
                 again_after.append(error.retry_after_ms or 0)
             field.did["asked among them"] += 1
@@ -84,10 +85,12 @@ async def _flood(field: Field) -> None:
     assert sent >= 5 * taken, f"{taken} of {sent} calls were taken: the flood was too small"
 
 
-LARGE = f"""
+def large(size: int) -> str:
+    """A program that has so many bytes for callers who are not the load."""
+    return f"""
 def handle(command, number):
     note(number)
-    return bytes(400_000) if number >= {OF_OTHERS} else right(number)
+    return bytes({size}) if number >= {OTHERS} else right(number)
 """
 
 
@@ -95,7 +98,7 @@ async def _hold_answers_up(field: Field) -> None:
     """NATS takes next to nothing for a while, and answers are large."""
     proxy: Proxy = field.beside
     before = memory(field.provider.pid)
-    numbers = itertools.count(OF_OTHERS)
+    numbers = itertools.count(OTHERS)
     async with contextlib.AsyncExitStack() as stack:
         # Two, because a server cuts off who has more than 64 MiB to read.
         clients = [
@@ -120,18 +123,36 @@ async def _hold_answers_up(field: Field) -> None:
             calls = call(110)
             await field.logged("answers_wait", field.did["held up"])
             calls += call(20)
-            await asyncio.sleep(0.5)  # for what should not come
+            await asyncio.sleep(0.5)  # in which the host must not grow; nothing tells of that
             grown = memory(field.provider.pid) - before
             assert grown <= MOST_HELD + GROWTH, f"the host grew by {grown >> 20} MiB"
             proxy.slow("up", None)
             answers = await asyncio.gather(*calls, return_exceptions=True)
             turned_away = sum(isinstance(each, Overloaded) for each in answers)
-            right = sum(each == bytes(400_000) for each in answers)
+            right = sum(each == bytes(ANSWER) for each in answers)
             assert right + turned_away == len(answers), {repr(each)[:100] for each in answers}
             assert turned_away, "nobody was turned away"
             field.did["turned away"] += turned_away
             await field.logged("answers_wait_no_longer", field.did["held up"])
     assert not field.provider.events("answers_not_sent"), "answers were lost"
+
+
+async def _with_little_patience(field: Field) -> None:
+    await field.replace_server(
+        'max_payload: 64KB\nmax_pending: 256KB\nwrite_deadline: "1s"\n'
+        # Otherwise a server holds up who answers, for as long as who is answered does not read.
+        "no_fast_producer_stall: true\n"
+    )
+
+
+async def _be_greedy(field: Field) -> None:
+    await field.go_on(500, 1000)
+    greedy = Greedy(field.nats.port, field.subject)
+    field.also.callback(greedy.close)
+    while await field.go_on(500, 1000):
+        field.did["cut off"] = greedy.cut
+    await asyncio.to_thread(greedy.close)
+    assert not field.provider.events("nats_disconnected"), "the provider was cut off as well"
 
 
 SCENARIOS = [
@@ -149,10 +170,18 @@ SCENARIOS = [
         "answers held up",
         _hold_answers_up,
         before=through_proxy,
-        program=LARGE,
+        program=large(ANSWER),
         errors=frozenset({"overloaded"}),
         timeout=60.0,
         at_least={"held up": 3},
         long=True,
+    ),
+    Scenario(
+        "a caller does not read",
+        _be_greedy,
+        before=_with_little_patience,
+        program=large(30_000),
+        errors=frozenset({"overloaded"}),
+        at_least={"cut off": 1},
     ),
 ]

@@ -6,11 +6,9 @@ several costs one call at most, as it does where there is one.
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import TYPE_CHECKING
 
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import Scenario, misbehaving
 from tests.faults.worker_scenarios import (
     LOST,
     SEGFAULT,
@@ -18,7 +16,7 @@ from tests.faults.worker_scenarios import (
     WITH_CHILDREN,
     every_good_text_was_loaded,
     kill,
-    one_lost_for_each_kill,
+    lost_for_each_kill,
     only,
     save_and_break,
 )
@@ -26,16 +24,7 @@ from tests.faults.worker_scenarios import (
 if TYPE_CHECKING:
     from tests.faults.scenario import Field
 
-LEAK = """
-kept = []
-
-
-def handle(command, number):
-    note(number)
-    if chosen(number, 100):
-        kept.append(b"x" * (1 << 20))
-    return right(number)
-"""
+GROWING = misbehaving(100, 'kept.append(b"x" * (1 << 20))', before="kept = []")
 
 
 async def _until_recycled(field: Field) -> None:
@@ -47,19 +36,7 @@ async def _kill_while_recycled(field: Field) -> None:
     """Workers are killed while others take their places."""
     while await field.go_on(1500, 3500):
         field.did["recycled"] = len(field.provider.events("worker_recycled"))
-        if worker := await field.worker():
-            os.kill(worker, signal.SIGKILL)
-            field.did["killed"] += 1
-
-
-def _one_lost_for_each_kill(field: Field) -> None:
-    lost = field.count.errors["worker_lost"]
-    assert lost <= field.did["killed"], f"{lost} calls were lost by {field.did['killed']} deaths"
-
-
-def _four_lost_for_each_kill(field: Field) -> None:
-    lost = field.count.errors["worker_lost"]
-    assert lost <= 4 * field.did["killed"], f"{lost} calls lost by {field.did['killed']} deaths"
+        await field.kill_worker()
 
 
 TWO = {"PROVIDER_WORKERS": "2"}
@@ -74,7 +51,7 @@ SCENARIOS = [
         settings={"PROVIDER_CONCURRENCY": "4"},
         errors=LOST,
         at_least={"killed": 3},
-        check=_four_lost_for_each_kill,
+        check=lost_for_each_kill(4),
         long=True,
     ),
     Scenario(
@@ -89,7 +66,7 @@ SCENARIOS = [
     Scenario(
         "a worker recycled for its memory",
         _until_recycled,
-        program=LEAK,
+        program=GROWING,
         settings={"PROVIDER_RECYCLE_MEMORY": "60MiB"},
         rate=RATE,
         at_least={"recycled": 2},
@@ -102,7 +79,7 @@ SCENARIOS = [
         settings={**TWO, "PROVIDER_RECYCLE_CALLS": "1500"},
         errors=LOST,
         at_least={"recycled": 2, "killed": 4},
-        check=_one_lost_for_each_kill,
+        check=lost_for_each_kill(told=False),
     ),
     Scenario(
         "two workers, one killed",
@@ -111,7 +88,7 @@ SCENARIOS = [
         settings=TWO,
         errors=LOST,
         at_least={"killed": 3},
-        check=one_lost_for_each_kill,
+        check=lost_for_each_kill(),
         long=True,
     ),
     Scenario(

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 CALLS = 20_000
 """Calls that are answered in a short run, refusals not counted."""
+OTHERS = 1 << 31
+"""Number of the first call that is not of the load, where a scenario makes calls of its own."""
 ORPHANS = 1.0
 """Seconds after the end of a host within which all that it started is gone."""
 MARK = "FAULTS_RUN"
@@ -71,6 +73,25 @@ def handle(command, number):
 """What every dispatch program begins with; a scenario may replace `handle`."""
 
 
+def misbehaving(one_in: int, code: str, *, before: str = "") -> str:
+    """A program that answers rightly, and in one of so many calls does something else first.
+
+    Args:
+        one_in: so many.
+        code: what it does then, where `number` is that of the call.
+        before: what the program does when it is loaded.
+    """
+    inside = textwrap.indent(textwrap.dedent(code).strip(), " " * 8)
+    return f"""{before}
+
+def handle(command, number):
+    note(number)
+    if chosen(number, {one_in}):
+{inside}
+    return right(number)
+"""
+
+
 async def undisturbed(_field: Field) -> None:
     """Nothing comes from outside; the program itself is the disturbance."""
 
@@ -99,8 +120,7 @@ class Scenario:
         timeout: seconds each call has.
         cut: whether connections break, so that calls and answers are lost on their way.
         again: whether the provider's connections break and callers' live, so that answers that may
-            not have arrived come a second time.
-        forgets: whether hosts end without a word, whose numbers nobody can ask for.
+            not have arrived come a second time, and nobody tells of requests that are lost.
         at_least: how often each disturbance, as counted by `Field.did`, has to have happened.
         check: raises an AssertionError about what came of it, when all is over.
         needs: says why it cannot be run on this machine, empty if it can.
@@ -121,7 +141,6 @@ class Scenario:
     timeout: float = 20.0
     cut: bool = False
     again: bool = False
-    forgets: bool = False
     at_least: Mapping[str, int] = field(default_factory=dict)
     check: Callable[[Field], None] = lambda _field: None
     needs: Callable[[], str] = lambda: ""
@@ -186,6 +205,14 @@ class Field:
             },
         )
 
+    async def replace_server(self, configuration: str) -> None:
+        """Have a nats-server with this configuration in place of the one there was."""
+        path = self.folder / "nats.conf"
+        path.write_text(configuration)
+        await asyncio.to_thread(self.nats.stop)
+        self.nats = await asyncio.to_thread(NatsServer, "-c", str(path))
+        self.nats_url, self.load.port = self.nats.url, self.nats.port
+
     async def go_on(self, least: int, most: int) -> bool:
         """Wait for so many more answers, by chance; False once the load is over."""
         return await self.load.more(self.chance.randint(least, most))
@@ -233,9 +260,21 @@ class Field:
             await asyncio.sleep(0.005)  # nobody tells when a process has a child
         return self.chance.choice(workers)
 
+    @property
+    def running(self) -> list[Provider]:
+        """The providers that have not ended."""
+        return [each for each in self.providers if each.process.poll() is None]
+
+    async def kill_worker(self) -> int:
+        """Kill a worker by chance, and count that; its process id, 0 when the load is over."""
+        if worker := await self.worker():
+            os.kill(worker, signal.SIGKILL)
+            self.did["killed"] += 1
+        return worker
+
     async def statuses(self) -> list[dict[str, Any]]:
         """What each provider that runs says of itself."""
-        running = [each for each in self.providers if each.process.poll() is None]
+        running = self.running
         client = await nats.connect(self.nats.url)
         told: list[dict[str, Any]] = []
         try:
@@ -269,11 +308,10 @@ class Field:
         return []
 
     def close(self) -> None:
-        for provider in self.providers:
-            if provider.process.poll() is None:
-                provider.signal(signal.SIGTERM)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    provider.process.wait(PATIENCE)
+        for provider in self.running:
+            provider.signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                provider.process.wait(PATIENCE)
         for process in self.left():  # what ought not to be there keeps nobody waiting
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)

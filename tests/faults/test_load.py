@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 
 import cbor2
 import nats
 import pytest
 
+from provider.wire.address import RPC_QUEUE
+from tests.conftest import PATIENCE
 from tests.faults import load as load_module
 from tests.faults.load import Load, right
 from tests.faults.outcome import run
-from tests.faults.scenario import MARK, Scenario
+from tests.faults.scenario import MARK, OTHERS, Scenario
 
 EVERY = 10
 """One call in so many is treated as the test says."""
@@ -76,6 +79,29 @@ async def test_a_second_answer_is_noticed(nats_server):
     count = (await _served(nats_server, twice)).count
     assert count.twice == count.sent // EVERY
     assert count.results == count.sent
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["right first", "wrong first"])
+async def test_a_second_answer_that_says_something_else_is_wrong(nats_server, first):
+    async def another_way(_client, message, good):
+        wrong = good[:-1] + bytes([good[-1] ^ 1])
+        for each in (good, wrong) if first else (wrong, good):
+            await message.respond(each)
+
+    count = (await _served(nats_server, another_way, calls=180)).count
+    assert count.twice == count.sent // EVERY
+    assert count.wrong == count.twice * (1 if first else 2)
+
+
+async def test_an_error_after_a_result_is_wrong(nats_server):
+    async def result_and_error(client, message, good):
+        await message.respond(good)
+        body = cbor2.dumps({"error": {"kind": "worker_lost", "message": "killed"}})
+        await client.publish(message.reply, body, headers={"Nats-Service-Error": "killed"})
+
+    count = (await _served(nats_server, result_and_error)).count
+    assert count.wrong == count.twice == count.sent // EVERY
+    assert not count.errors
 
 
 async def test_no_answer_and_a_late_one_are_noticed(nats_server, monkeypatch):
@@ -163,6 +189,58 @@ def test_a_scenario_finds_what_must_not_be(lie):
     program, problem = LIES[lie]
     outcome = run(Scenario(lie, program=program), seed=1, calls=50)
     assert any(problem in each for each in outcome.problems), outcome.problems
+
+
+async def _own_call(field):
+    """A call that the load knows nothing of, and that has none of the numbers kept for those."""
+    client = await nats.connect(field.nats.url)
+    body = cbor2.dumps({"operation": "work", "payload": OTHERS - 1})
+    await client.request(field.subject, body, timeout=PATIENCE)
+    await client.close()
+
+
+async def _swallow(field):
+    """Somebody else takes calls as if it were a provider, and answers none."""
+    client = await nats.connect(field.nats.url)
+    taken = await client.subscribe(field.subject, queue=RPC_QUEUE)
+    await taken.next_msg(PATIENCE)
+    await taken.unsubscribe()
+    await field.go_on(10, 10)
+    await client.close()
+
+
+async def _kill_for_good(field):
+    await field.go_on(20, 20)
+    field.provider.signal(signal.SIGKILL)
+    await asyncio.to_thread(field.provider.wait)
+    await field.load.flush()
+    field.load.write_off()
+
+
+@pytest.mark.parametrize(
+    ("disturb", "cut", "problem"),
+    [
+        (_own_call, False, "calls were answered of"),
+        (_swallow, False, "calls were not answered"),
+        (_swallow, True, "calls were not answered"),
+        (_kill_for_good, True, "no host was left to ask"),
+    ],
+)
+def test_a_scenario_finds_what_the_numbers_hide(monkeypatch, disturb, cut, problem):
+    monkeypatch.setattr(load_module, "GIVEN_UP", 0.5)
+    scenario = Scenario(
+        "hidden", disturb, cut=cut, timeout=2.0, errors=frozenset({"no_responders"})
+    )
+    outcome = run(scenario, seed=1, calls=50)
+    assert any(problem in each for each in outcome.problems), outcome.problems
+
+
+def test_requests_that_were_lost_on_their_way_are_cut_off_and_not_unanswered(monkeypatch):
+    monkeypatch.setattr(load_module, "GIVEN_UP", 0.5)
+    outcome = run(Scenario("lost", _swallow, cut=True, again=True, timeout=2.0), seed=1, calls=50)
+    assert outcome.count.cut > 0
+    assert outcome.count.unanswered == 0
+    assert outcome.problems == []
 
 
 def test_a_scenario_finds_what_did_not_happen_and_what_was_left():

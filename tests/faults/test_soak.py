@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from tests.faults import soak
+import pytest
+
+from tests.faults import host_scenarios, soak
 from tests.faults.outcome import Outcome
 
 
 def test_all_scenarios_are_found():
-    names = list(soak.all_scenarios())
-    assert {"worker killed", "host killed", "nats-server killed", "queue flooded"} <= set(names)
-    assert len(names) == len(set(names)) > 30
+    names = soak.all_scenarios().keys()
+    assert {"worker killed", "host killed", "nats-server killed", "queue flooded"} <= names
+    assert len(names) > 30
+
+
+def test_no_two_scenarios_have_the_same_name(monkeypatch):
+    monkeypatch.setattr(host_scenarios, "SCENARIOS", [*host_scenarios.SCENARIOS] * 2)
+    with pytest.raises(ValueError, match="two scenarios are called host replaced"):
+        soak.all_scenarios()
 
 
 def test_a_row_says_what_was_done_and_what_came_of_it():
@@ -42,3 +50,55 @@ def test_what_holds_ends_with_success(monkeypatch, capfd):
     monkeypatch.setattr("sys.argv", ["soak", *options])
     assert soak.main() == 0
     assert "as promised" in capfd.readouterr().err
+
+
+def test_a_bug_in_one_scenario_is_told_and_the_next_has_its_turn(monkeypatch, capfd):
+    ran = []
+
+    def run(scenario, seed, **_more):
+        ran.append(scenario.name)
+        if scenario.name == "host killed":
+            raise OSError("a bug of ours")
+        return Outcome(scenario.name, seed)
+
+    monkeypatch.setattr(soak, "run", run)
+    monkeypatch.setattr("sys.argv", ["soak", "--only", "host killed", "--only", "worker killed"])
+    assert soak.main() == 1
+    told = capfd.readouterr()
+    assert ran == ["host killed", "worker killed"]
+    assert "OSError: a bug of ours" in told.err
+    assert "| worker killed |" in told.out
+
+
+def test_ctrl_c_prints_what_was_run_and_writes_nothing(monkeypatch, capfd, tmp_path):
+    document = tmp_path / "document.md"
+
+    def run(scenario, seed, **_more):
+        if scenario.name == "worker killed":
+            raise KeyboardInterrupt
+        return Outcome(scenario.name, seed)
+
+    monkeypatch.setattr(soak, "run", run)
+    options = ["--only", "host killed", "--only", "worker killed", "--markdown", str(document)]
+    monkeypatch.setattr("sys.argv", ["soak", *options])
+    assert soak.main() == 130
+    told = capfd.readouterr()
+    assert "ended early" in told.err
+    assert [line.split(" | ")[0] for line in told.out.splitlines()[2:]] == ["| host killed"]
+    assert not document.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--only", "that", "no such scenario: that"),
+        ("--seconds", "-1", "0 to 86400 seconds, not -1"),
+        ("--seconds", "nan", "0 to 86400 seconds, not nan"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(monkeypatch, capfd, option, value, said):
+    monkeypatch.setattr("sys.argv", ["soak", option, value])
+    with pytest.raises(SystemExit) as refused:
+        soak.main()
+    assert refused.value.code == 2
+    assert said in capfd.readouterr().err
