@@ -55,8 +55,8 @@ scale: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.growth --markdown docs/scale.md
 
 # Two minutes: FUZZ_SECONDS for each target, or FUZZ_RUNS inputs. The seed it tells makes it again.
-FUZZ_SECONDS ?= 2
 FUZZ_RUNS ?= 0
+FUZZ_SECONDS ?= $(if $(filter 0,$(FUZZ_RUNS)),2,0)
 FUZZ_SEED ?= 0
 FUZZ_TARGETS ?=
 FUZZ_FOLDER ?= .fuzz

@@ -11,6 +11,7 @@ import argparse
 import os
 import re
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 where nothing was found, 1 where something was, 2 for no such target, 3
-        where there is nothing to fuzz with.
+        where there is nothing to fuzz with, 130 where Ctrl-C ended it.
     """
     asked = _asked(arguments)
     if find_spec("atheris") is None:
@@ -78,20 +79,26 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     seed = asked.seed or secrets.randbelow(2**31 - 1) + 1
     print(f"seed {seed}\n")
-    print(WIDTHS.format("target", "inputs", "places", "corpus", "seconds", "slowest", ""))
-    outcomes = []
-    for each in targets:
-        outcome = fuzz(each, asked.folder, seed, asked.seconds, asked.runs)
-        outcomes.append(outcome)
-        _tell(outcome)
+    print(
+        WIDTHS.format("target", "inputs", "places", "corpus", "seconds", "slowest", ""), flush=True
+    )
+    outcomes: list[Outcome] = []
+    early = False
+    try:
+        for each in targets:
+            outcomes.append(fuzz(each, asked.folder, seed, asked.seconds, asked.runs))
+            _tell(outcomes[-1])
+    except KeyboardInterrupt:
+        early = True
     found = [outcome for outcome in outcomes if outcome.found]
     inputs = sum(outcome.inputs for outcome in outcomes)
     print(
-        f"\n{inputs} inputs of {len(outcomes)} targets, {len(found)} found something, seed {seed}"
+        f"\n{'ended early: ' if early else ''}{inputs} inputs of {len(outcomes)} targets, "
+        f"{len(found)} found something, seed {seed}"
     )
     for outcome in found:
         print(f"\n--- {outcome.name}\n{outcome.said}\nagain: {_again(outcome)}")
-    return 1 if found else 0
+    return 130 if early else int(bool(found))
 
 
 def fuzz(each: Target, folder: Path, seed: int, seconds: float, runs: int) -> Outcome:
@@ -107,7 +114,6 @@ def fuzz(each: Target, folder: Path, seed: int, seconds: float, runs: int) -> Ou
     kept = folder / each.name
     grown = kept / "corpus"
     grown.mkdir(parents=True, exist_ok=True)
-    before = set(kept.glob("*-*"))
     with tempfile.TemporaryDirectory() as work:
         report, words = Path(work, "slowest"), Path(work, "words")
         words.write_text("".join(f"{_quoted(word)}\n" for word in each.words), encoding="ascii")
@@ -137,7 +143,8 @@ def fuzz(each: Target, folder: Path, seed: int, seconds: float, runs: int) -> Ou
         took = time.monotonic() - begun
         slowest = float(report.read_text("ascii")) if report.exists() else 0.0
     said = ran.stdout.decode("utf-8", "replace")
-    found = next(iter(sorted(set(kept.glob("*-*")) - before)), None)
+    written = re.findall(r"Test unit written to (.*)", said)
+    found = Path(written[-1]) if written else None
     if ran.returncode and found is None:
         found = kept  # it ended before any input was run
     return Outcome(
@@ -153,12 +160,31 @@ def fuzz(each: Target, folder: Path, seed: int, seconds: float, runs: int) -> Ou
 
 
 def _asked(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
-    parser.add_argument("targets", nargs="*", help="names of targets; all when left out")
-    parser.add_argument("--seconds", type=float, default=0, help="for each target; 0: no limit")
-    parser.add_argument("--runs", type=int, default=0, help="inputs of each target; 0: no limit")
-    parser.add_argument("--seed", type=int, default=0, help="0: another one each time")
-    parser.add_argument("--folder", type=Path, default=Path(".fuzz"), help="where inputs are kept")
+    names = sorted(path.name for path in target.CORPUS.iterdir())
+    parser = argparse.ArgumentParser(
+        prog="make fuzz",
+        usage="make fuzz [FUZZ_SECONDS=2] [FUZZ_RUNS=0] [FUZZ_SEED=0] [FUZZ_FOLDER=.fuzz] "
+        "[FUZZ_TARGETS='wire.cbor ...']",
+        description="Make up inputs for everything that reads bytes from outside, one target after "
+        f"another. All {len(names)} of them, as below, are tried when none is named. What "
+        "brought out an error is kept in the folder, and the last lines say how to run it again. "
+        "Ctrl-C ends it.",
+        epilog=f"Targets: {', '.join(names)}.",
+    )
+    parser.add_argument("targets", nargs="*", help="FUZZ_TARGETS: names; all when left out")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=0,
+        help="FUZZ_SECONDS: for each target; 0 for no limit, or for 2 without one of inputs",
+    )
+    parser.add_argument(
+        "--runs", type=int, default=0, help="FUZZ_RUNS: inputs of each target; 0 for no limit"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="FUZZ_SEED: 0 for another each time")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(".fuzz"), help="FUZZ_FOLDER: where inputs are kept"
+    )
     asked = parser.parse_args(arguments)
     if not asked.seconds and not asked.runs:
         asked.seconds = 2
@@ -203,4 +229,7 @@ def _root() -> Path:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # What runs is ended with it.
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     sys.exit(main())

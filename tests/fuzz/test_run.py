@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import clean_environment
+from tests.conftest import PATIENCE, clean_environment, until_gone
+from tests.faults.scenario import children
 from tests.fuzz import run, target
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +66,8 @@ def test_what_is_wrong_is_found_and_kept(tmp_path, name, reason):
     assert "1 found something, seed 1" in said
     if name != "raises":
         return
+    # Found again, it is the same input.
+    assert f"FOUND {path}\n" in fuzz(*arguments)[1]
     # What is told to see it again does show it.
     again = said.rpartition("again: ")[2].split()
     done = subprocess.run(
@@ -70,6 +75,29 @@ def test_what_is_wrong_is_found_and_kept(tmp_path, name, reason):
     )
     assert done.returncode
     assert reason.partition(":")[0].encode() in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_ends_it_early_leaves_nothing(tmp_path, number):
+    arguments = ("planted.right", "--runs", "1000000000", "--folder", str(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.fuzz.run", *arguments],
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process, process.stdout as told:
+        while not told.readline().startswith("target "):
+            pass
+        while not (inside := children(process.pid)):
+            time.sleep(0.01)  # nobody tells when a process has a child
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == (130 if number == signal.SIGINT else 128 + number)
+        said = told.read()
+    assert until_gone(inside[0])
+    assert ("ended early: 0 inputs" in said) == (number == signal.SIGINT)
 
 
 def test_a_target_that_is_not_there_is_said(capsys):
