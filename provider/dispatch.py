@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from provider.errors import HandlerError
 
@@ -45,8 +45,7 @@ RESERVED_NAMES = frozenset({"reload"})
 """What no operation can be called, because the provider answers it itself."""
 
 
-@dataclass(frozen=True)
-class Declaration:
+class Declaration(NamedTuple):
     """What `operation` says of a function.
 
     Attributes:

@@ -10,9 +10,8 @@ Codes follow HTTP numbers, as the NATS service convention asks (ADR-32, "Error H
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Fault(str, Enum):
@@ -33,8 +32,7 @@ class ExitCode(IntEnum):
     NO_ANSWER = 4
 
 
-@dataclass(frozen=True)
-class Meaning:
+class Meaning(NamedTuple):
     """One row of the table: what a kind of error means to each protocol.
 
     Attributes:

@@ -9,13 +9,14 @@ UUIDs and decimals text, arrays nested lists, NaN and the infinities the texts "
 from __future__ import annotations
 
 import base64
+import decimal
+import functools
 import json
 import math
 import re
 import uuid
 from collections import Counter
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, NoReturn
 
 from provider.errors import BadRequest, BadResult
@@ -31,7 +32,7 @@ def decode(data: bytes, values: Values) -> Any:
     """
     data = bytes(data)  # a large payload may be a view
     try:
-        value = _DECODER.decode(data.decode("utf-8"))
+        value = _decoder().decode(data.decode("utf-8"))
         values.check(value, thorough=_needs_thorough_check(data, values))
     except UnicodeDecodeError as error:
         raise BadRequest(f"not JSON: not UTF-8 at byte {error.start}") from None
@@ -66,9 +67,9 @@ def encode(value: Any, values: Values) -> bytes:
     values.encode(value)
     try:
         try:
-            text = _ENCODER.encode(value)
+            text = _encoder().encode(value)
         except ValueError:
-            text = _ENCODER.encode(_spell_out(value))
+            text = _encoder().encode(_spell_out(value))
         return text.encode("utf-8")
     except Exception as error:  # noqa: BLE001  user types may raise anything while encoded
         raise BadResult(f"the result cannot travel as JSON: {reason(error)}") from None
@@ -91,7 +92,7 @@ def _form(value: Any) -> Any:
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, Decimal):
+    if isinstance(value, decimal.Decimal):
         return "NaN" if value.is_nan() else str(value)
     if isinstance(value, uuid.UUID):
         return str(value)
@@ -133,7 +134,14 @@ def _spell_out(value: Any) -> Any:
     return value
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique)
-_ENCODER = json.JSONEncoder(
-    default=_form, ensure_ascii=False, allow_nan=False, separators=(",", ":")
-)
+# Made when the first caller speaks JSON, for most never do.
+@functools.cache
+def _decoder() -> json.JSONDecoder:
+    return json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique)
+
+
+@functools.cache
+def _encoder() -> json.JSONEncoder:
+    return json.JSONEncoder(
+        default=_form, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )

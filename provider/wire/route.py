@@ -10,8 +10,7 @@ the path has there after percent-decoding.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 """Of routes whose paths, queries and bodies are arguments. HEAD and OPTIONS follow from them."""
@@ -25,8 +24,7 @@ LONGEST = 512
 _NAME = re.compile(r"\{([^{}:]*)(:[^{}]*)?\}")
 
 
-@dataclass(frozen=True)
-class Template:
+class Template(NamedTuple):
     """A path with variables.
 
     Attributes:
@@ -45,8 +43,7 @@ class Template:
         return self.fixed, self.rest
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(NamedTuple):
     """One of the routes of an operation.
 
     Attributes:

@@ -12,15 +12,14 @@ Python 3.10, because the worker may.
 
 from __future__ import annotations
 
+import decimal
 import os
 import re
 import struct
 import uuid
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from decimal import Decimal
 from io import BytesIO
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import cbor2
 
@@ -52,8 +51,7 @@ _PREFER = {
 }
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """What a value may weigh.
 
     Attributes:
@@ -401,7 +399,7 @@ class Values:
                 raise Misfit("a datetime without a time zone; add one, such as timezone.utc")
             if offset.seconds % 60 or offset.microseconds:
                 raise Misfit(f"a datetime {offset} from UTC, which is no whole minute (RFC 3339)")
-        elif isinstance(value, Decimal):
+        elif isinstance(value, decimal.Decimal):
             self._check_decimal(value)
         elif arrays.is_array(value):
             self._check_array(value)
@@ -418,7 +416,7 @@ class Values:
         if bits > most:
             raise Misfit(f"an integer of {bits} bits, over the limit of {most}")
 
-    def _check_decimal(self, value: Decimal) -> None:
+    def _check_decimal(self, value: decimal.Decimal) -> None:
         _, digits, exponent = value.as_tuple()
         if not isinstance(exponent, int):
             return  # not a number, or infinite
@@ -453,7 +451,7 @@ class Values:
         self._check_integer(number)
         return number
 
-    def _decimal(self, value: object) -> Decimal:
+    def _decimal(self, value: object) -> decimal.Decimal:
         if not (
             isinstance(value, (list, tuple))
             and len(value) == 2
@@ -465,8 +463,8 @@ class Values:
         bits = mantissa.bit_length()
         if bits > _DECIMAL_BITS:
             raise Misfit(f"a decimal of {bits} bits, over the limit of {_DECIMAL_BITS}")
-        sign, digits, _ = Decimal(mantissa).as_tuple()
-        return Decimal((sign, digits, exponent))
+        sign, digits, _ = decimal.Decimal(mantissa).as_tuple()
+        return decimal.Decimal((sign, digits, exponent))
 
     def _read(self, data: bytes | memoryview, start: int, options: dict[str, Any]) -> int:
         """The position after the item at `start`, read with these options of cbor2 and dropped."""
@@ -587,7 +585,7 @@ def _encode_more(encoder: Any, value: Any) -> None:
             encoder.encode(cbor2.CBORTag(arrays.MULTI_DIMENSIONAL, [list(shape), inner]))
     elif isinstance(value, datetime):
         encoder.encode_datetime(value)
-    elif isinstance(value, Decimal):
+    elif isinstance(value, decimal.Decimal):
         encoder.encode_decimal(value)
     elif isinstance(value, uuid.UUID):
         encoder.encode_uuid(value)

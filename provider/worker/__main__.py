@@ -41,6 +41,7 @@ def start(package: str, arguments: "list[str]") -> int:
     module = importlib.util.module_from_spec(spec)
     sys.modules["provider"] = module
     spec.loader.exec_module(module)
+    from provider.worker.later import later
     from provider.worker.parent import die_with
     from provider.worker.resources import limit
 
@@ -50,15 +51,16 @@ def start(package: str, arguments: "list[str]") -> int:
     if refused:
         print(refused, file=sys.stderr)
         return 3
-    missing = _missing()
-    if missing:
-        print(
-            "the environment {} has no usable {}; run: {} -m pip install 'cbor2>=6.1,<7' "
-            "'neotasker>=0.0.41'".format(sys.prefix, missing, sys.executable),
-            file=sys.stderr,
-        )
-        return 3
-    from provider.worker.serve import serve
+    with later():
+        missing = _missing()
+        if missing:
+            print(
+                "the environment {} has no usable {}; run: {} -m pip install 'cbor2>=6.1,<7' "
+                "'neotasker>=0.0.41'".format(sys.prefix, missing, sys.executable),
+                file=sys.stderr,
+            )
+            return 3
+        from provider.worker.serve import serve
 
     return serve(int(arguments[0]), int(arguments[1]))
 

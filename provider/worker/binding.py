@@ -25,9 +25,6 @@ from provider.worker import convert
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_Kind = inspect.Parameter
-_SPREAD = (_Kind.POSITIONAL_OR_KEYWORD, _Kind.KEYWORD_ONLY)
-
 
 _LONGEST_NAME = 100
 """Characters told of the name of a key that callers made up."""
@@ -59,12 +56,12 @@ class Binding:
         self.rest = ""
         """The name of the parameter that takes what no other does, empty for none."""
         for parameter in signature.parameters.values():
-            if parameter.kind is _Kind.VAR_POSITIONAL:
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
                 raise BindingError(f"*{parameter.name} can be given nothing; name its parameters")
-            if parameter.kind is _Kind.VAR_KEYWORD:
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 self.rest = parameter.name
             elif _is_context(parameter, hints):
-                if parameter.kind is _Kind.POSITIONAL_ONLY:
+                if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
                     raise BindingError(f"the context {parameter.name} cannot be positional-only")
                 self._context.append(parameter.name)
             else:
@@ -86,11 +83,11 @@ class Binding:
         elif rest is not Any:
             self._convert(self.rest, rest)
         several = len(self._values) > 1 or bool(self.rest)
-        if any(p.kind is _Kind.POSITIONAL_ONLY for p in self._values) and several:
+        if any(p.kind is inspect.Parameter.POSITIONAL_ONLY for p in self._values) and several:
             raise BindingError("with several parameters, none can be positional-only")
         self._several = several
         self._names = frozenset(parameter.name for parameter in self._values)
-        self._required = [p.name for p in self._values if p.default is _Kind.empty]
+        self._required = [p.name for p in self._values if p.default is inspect.Parameter.empty]
         self.hints = hints
         """Its annotations, `return` among them, those that could be resolved."""
         self.batched = batched
@@ -143,13 +140,13 @@ class Binding:
             return [], context
         (parameter,) = self._values
         if not present:
-            if parameter.default is _Kind.empty:
+            if parameter.default is inspect.Parameter.empty:
                 raise InvalidArgument(f"an argument is missing: {parameter.name}")
             return [], context
         value = self._converted(parameter.name, argument)
         # By its name where it can be: the context may stand before it.
-        if parameter.kind is _Kind.KEYWORD_ONLY or (
-            self._context and parameter.kind is not _Kind.POSITIONAL_ONLY
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY or (
+            self._context and parameter.kind is not inspect.Parameter.POSITIONAL_ONLY
         ):
             return [], {parameter.name: value, **context}
         return [value], context
