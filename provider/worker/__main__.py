@@ -68,8 +68,10 @@ def start(package: str, arguments: "list[str]") -> int:
 def _missing() -> str:
     try:
         import cbor2
-    except ImportError:
+    except ModuleNotFoundError:
         return "cbor2"
+    except ImportError as error:  # it is there, and something else is wrong
+        return "cbor2 ({})".format(error)
     try:
         cbor2.loads(b"\x00", semantic_decoders={}, max_depth=2, allow_duplicate_keys=False)
     except TypeError:
