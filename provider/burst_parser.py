@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nats.aio.client import Client
-from nats.protocol.parser import AWAITING_CONTROL_LINE, MAX_CONTROL_LINE_SIZE, Parser
+from nats.protocol.parser import AWAITING_CONTROL_LINE, MAX_CONTROL_LINE_SIZE
 
+from provider.steady_parser import SteadyParser
 from provider.telemetry import logs
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class FirstLook:
             self._pass(data[position:] if position else data)
 
 
-class BurstParser(Parser):
+class BurstParser(SteadyParser):
     """Cuts whole messages of direct subscriptions out of what was read; the rest is nats-py's."""
 
     nc: BurstClient

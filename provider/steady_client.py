@@ -11,6 +11,8 @@ it ends only when it is told to. What nats-py 2.16 leaves open, each with a test
 - An error nobody thought of ends the reconnecting, and the client waits for ever.
 - An error told by the server, as when a login expires, closes the client for good.
 - A server that announces that it is leaving (lame duck) is waited for until it hangs up.
+- A message whose subjects or headers are no UTF-8 ends the read loop, and lines are read otherwise
+  than a server writes them (steady_parser.py). Whoever may publish can send such messages.
 - What was written and not read yet by the server is lost with the connection (unconfirmed.py).
 """
 
@@ -28,6 +30,7 @@ from nats.aio.transport import TcpTransport
 from nats.protocol import command
 from nats.protocol.parser import PERMISSIONS_ERR, STALE_CONNECTION
 
+from provider.steady_parser import SteadyParser
 from provider.telemetry import logs
 from provider.unconfirmed import MOST_AGAIN, Unconfirmed
 
@@ -60,6 +63,7 @@ class ConnectionNumbers:
         tries: to connect that failed.
         sent_again: bytes that were sent a second time, since they may not have arrived.
         given_up: bytes that were not, because the server refused something among them.
+        unreadable: messages dropped because their line or their headers cannot be read.
         missed: messages dropped because they came faster than they were handled, by the subject
             subscribed to.
     """
@@ -68,6 +72,7 @@ class ConnectionNumbers:
     tries: int = 0
     sent_again: int = 0
     given_up: int = 0
+    unreadable: int = 0
     missed: dict[str, int] = field(default_factory=dict)
 
     def as_map(self) -> dict[str, Any]:
@@ -89,6 +94,7 @@ class SteadyClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
+        self._ps = SteadyParser(self)
         self.unconfirmed = Unconfirmed(self._ping_behind)
         self.numbers = ConnectionNumbers()
         self.why = ""
@@ -243,7 +249,12 @@ class SteadyClient(Client):
     async def _process_msg(self, *message: Any) -> None:
         # Whatever comes says that the server is there, also while a PONG waits behind much else.
         self._pings_outstanding = 0
-        await super()._process_msg(*message)
+        try:
+            await super()._process_msg(*message)
+        except (UnicodeDecodeError, IndexError) as error:
+            self.numbers.unreadable += 1
+            if self.numbers.unreadable.bit_count() == 1:  # at the 1st, 2nd, 4th and so on
+                _log.warning("message_unreadable", error=str(error), times=self.numbers.unreadable)
 
     async def _process_pong(self) -> None:
         if self._pongs and self._pongs[0].done():

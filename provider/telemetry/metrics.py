@@ -158,6 +158,11 @@ def _nats(nats: Mapping[str, Any]) -> Iterator[Metric]:
             "Not sent to NATS again, since it may be why connections break.",
             nats["given_up"],
         ),
+        (
+            "unreadable_messages",
+            "Messages dropped because their line or their headers cannot be read.",
+            nats["unreadable"],
+        ),
     ):
         yield CounterMetricFamily(f"provider_nats_{name}", says, value)
     missed = CounterMetricFamily(

@@ -190,7 +190,7 @@ CACHE = SimpleNamespace(hits=0, as_map=lambda: {"hits": 0, "misses": 0, "entries
 
 def test_what_became_of_the_connection_to_nats():
     numbers = ConnectionNumbers(
-        lost=2, tries=5, sent_again=700, given_up=30, missed={"$SRV.PING": 4}
+        lost=2, tries=5, sent_again=700, given_up=30, unreadable=3, missed={"$SRV.PING": 4}
     )
     told = figures(fleet("f"), Admission(1, 1), None)
     told["nats"] = {"connected": True, **numbers.as_map()}
@@ -201,6 +201,7 @@ def test_what_became_of_the_connection_to_nats():
         ("failed_tries_total", 5),
         ("sent_again_bytes_total", 700),
         ("given_up_bytes_total", 30),
+        ("unreadable_messages_total", 3),
         ("missed_messages_total", ("subject", "$SRV.PING"), 4),
     ):
         assert found[f"provider_nats_{name}", *labels] == value
