@@ -215,12 +215,12 @@ class _Host:
             imported = asyncio.ensure_future(asyncio.to_thread(_import_what_needs_nats))
             stack.push_async_callback(asyncio.wait, {imported})
             if await self._unless_stopped(self._fleet.start()) is None:
-                return ExitCode.OK
+                return self._exit_code
             await imported
             self._loaded = self._in_host.started = True
             client = await self._unless_stopped(self._connect())
             if client is None:
-                return ExitCode.OK
+                return self._exit_code
             stack.push_async_callback(_close, client)
             self._in_host.connected = lambda: client.is_connected
             door, others = await self._open_doors(client, stack)
@@ -237,6 +237,10 @@ class _Host:
             await self._drain(door, others)
             if self._host_waits:
                 await self._say_goodbye(client)
+        return self._exit_code
+
+    @property
+    def _exit_code(self) -> ExitCode:
         return ExitCode.FAILED if self._lost or self._hopeless else ExitCode.OK
 
     def _check_strict(self) -> None:

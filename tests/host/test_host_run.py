@@ -10,6 +10,7 @@ import time
 import pytest
 
 from provider.errors import BadRequest, HandlerError, Unauthorized, Unavailable
+from tests.test_connection import free_port
 
 HANDLER = """
     import time
@@ -143,3 +144,19 @@ async def test_limits_of_values_are_those_of_the_settings(start_provider):
         assert await python.call("x", [[1]])
         with pytest.raises(BadRequest, match="level"):
             await python.call("x", [[[[1]]]])
+
+
+def test_a_crash_loop_is_a_failure_also_while_nats_is_away(start_provider):
+    provider = start_provider(
+        """
+        import os, threading, time
+        threading.Timer(0.1, os._exit, (7,)).start()
+        def handle(command, arg): return 1
+        """,
+        ready=False,
+        nats=f"nats://127.0.0.1:{free_port()}",
+        PROVIDER_CRASH_LIMIT="2",
+    )
+    provider.wait_for("nats_unreachable")
+    provider.wait_for("crash_loop")
+    assert provider.wait() == 1
