@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import time
 from typing import TYPE_CHECKING, Any
 
 from provider.host.life import Cause
@@ -111,6 +112,8 @@ class Reloads:
         self._program = program
         self._over = over
         self._timer: asyncio.TimerHandle | None = None
+        self._alone = False
+        """Whether no call was ahead of the oldest when it was looked at."""
         self.asked: collections.deque[tuple[int, Reload]] = collections.deque()
         """Those not answered yet, each with its number on the link, 0 for none."""
         self._settled = asyncio.Event()
@@ -125,7 +128,7 @@ class Reloads:
         reload.asked += 1
         self.asked.append((number, reload))
         if self._timer is None:
-            self._watch()
+            self._watch(self._longest)
 
     def told(self, told: dict[str, Any]) -> None:
         """Take the worker's answer to the oldest.
@@ -138,7 +141,7 @@ class Reloads:
         _, reload = self.asked.popleft()
         self._rest()
         if self.asked:
-            self._watch()
+            self._watch(self._longest)
         else:
             self._link.reload_ended()
             self._settled.set()
@@ -168,15 +171,22 @@ class Reloads:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._alone = False
 
-    def _watch(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._longest, self._look)
+    def _watch(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
 
     def _look(self) -> None:
         link = self._link
         oldest = next(iter(link.calls), 0)
         if oldest and oldest <= link.begun():
-            self._watch()
+            self._watch(self._longest)
+            return
+        left = link.heard + self._longest - time.monotonic()
+        if left > 0 and not self._alone:
+            # The last call ahead of it ended when the worker was last heard of.
+            self._alone = True
+            self._watch(left)
             return
         self._timer = None
         _log.error("reload_hangs", program=self._program, seconds=self._longest)

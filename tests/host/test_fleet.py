@@ -358,6 +358,19 @@ async def test_the_clock_of_a_reload_stands_still_for_the_calls_ahead_of_it(hous
     assert not house.events.of("reload_hangs")
 
 
+async def test_a_reload_has_all_of_its_time_after_a_call_that_took_most_of_it(house):
+    await house.start(versioned("old"))
+    house.slot.reloads._longest = 2.0
+    running = await house.at_the_gate("a")
+    house.save(versioned("new") + "\n        import time\n        time.sleep(1)\n")
+    after = house.submit("who")
+    await asyncio.sleep(1.3)
+    house.open_gate()
+    assert await running == "old"
+    assert await after == "new"
+    assert not house.events.of("reload_hangs")
+
+
 async def test_a_forced_reload_loads_again_and_is_answered(house):
     await house.start(versioned("old"))
     assert await house.call("reload") is True
