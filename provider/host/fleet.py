@@ -197,7 +197,14 @@ class Fleet:
         """
         first, *others = self.slots
         loaded = await first.start()
-        await asyncio.gather(*(slot.start() for slot in others))
+        starting = [asyncio.ensure_future(slot.start()) for slot in others]
+        try:
+            await asyncio.gather(*starting)
+        except BaseException:  # cancelled too: no other one is left starting
+            for each in starting:
+                each.cancel()
+            await asyncio.gather(*starting, return_exceptions=True)
+            raise
         self._renewals.start()
         return loaded
 
@@ -336,7 +343,7 @@ class Fleet:
         for slot in self.slots:
             if slot.serves and slot.reloads is not None:
                 slot.reloads.ask(reload, slot.out)
-            if slot.loading:
+            if slot.coming:
                 slot.missed = True
 
     def reload_answered(self, reload: Reload, told: dict[str, Any]) -> None:
@@ -463,7 +470,7 @@ class Fleet:
         for reload in death.reloads:
             if not reload.asked:
                 self._reload_over(reload)
-        if slot.link is None and not self._leaving:
+        if slot.vacant and not self._leaving:
             self.deaths.replaced(death.cause)
             slot.restart(lived=death.lived)
         words = death.link.last_words

@@ -177,8 +177,9 @@ class Link(asyncio.Protocol):
         """
         loop = asyncio.get_running_loop()
         self._loaded = loop.create_future()
+        setup = frame(FrameType.SETUP, 0, cbor2.dumps(self._setup.as_map()))
         await self._spawn()
-        self.write(frame(FrameType.SETUP, 0, cbor2.dumps(self._setup.as_map())))
+        self.write(setup)
         try:
             loaded = await asyncio.wait_for(self._loaded, timeout)
         except TimeoutError:
@@ -190,11 +191,19 @@ class Link(asyncio.Protocol):
         except BaseException:  # cancelled too: no process is left behind
             await self.kill("it could not be started")
             raise
-        if self.state is State.DEAD:
-            raise StartError(f"{self._death}{self._last_words()}")
+        self.check_alive()
         self._happened(Event.LOADED)
         self.ready_since = time.monotonic()
         return loaded
+
+    def check_alive(self) -> None:
+        """Make sure that the process is there, as far as we have heard.
+
+        Raises:
+            StartError: it is gone; the text says how it died.
+        """
+        if self.state is State.DEAD:
+            raise StartError(f"{self._death}{self._last_words()}")
 
     def hand_over(self, call: Call, out: list[bytes | memoryview]) -> None:
         """Number the call and add its frame to `out`, which the caller writes."""
@@ -410,7 +419,7 @@ class Link(asyncio.Protocol):
     def _idles(self, begun: int) -> bool:
         """Whether it has calls in hand and nothing to do but to begin them."""
         return (
-            self.state is State.BUSY
+            (self.state is State.BUSY or (self.state is State.DRAINING and bool(self.calls)))
             and begun not in self.questions
             and not any(number <= begun for number in self.calls)
         )

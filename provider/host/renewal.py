@@ -149,6 +149,9 @@ class Renewals:
                 except StartError as failed:
                     error = failed
                     break
+                except Exception as failed:  # noqa: BLE001  whatever it was, the next one has its turn
+                    error = StartError(repr(failed))
+                    break
             if reload is not None:
                 _conclude(reload, error)
                 self._over(reload)
@@ -161,10 +164,12 @@ class Renewals:
                 self._recycling.difference_update(slots)
 
     async def _renew(self, slot: Slot, cause: Cause) -> None:
-        # One that does not serve is being replaced already, by one with the newest code.
         if slot.serves:
             await slot.renew()
             self._renewed(cause)
+        else:
+            # It is being replaced already, by one that may have read the code before it changed.
+            slot.missed = True
 
 
 def _conclude(reload: Reload, error: StartError | None) -> None:

@@ -128,8 +128,8 @@ class Slot:
         """What its program said of itself."""
         self.out: list[bytes | memoryview] = []
         """Frames for it that are not written yet."""
-        self.loading = 0
-        """Workers for this place that have not loaded yet."""
+        self.coming = 0
+        """Workers for this place that do not serve yet."""
         self.missed = False
         """Whether a reload was asked of others meanwhile."""
         self._leaving: tuple[Link, Reloads] | None = None
@@ -225,11 +225,12 @@ class Slot:
         Raises:
             StartError: the user's code cannot be loaded.
         """
-        link = self._new_link()
-        loaded = await self._load(link)
-        await self._join(link, loaded)
-        self._serve_with(link, loaded)
-        return loaded
+        return await self._start(self._new_link())
+
+    @property
+    def vacant(self) -> bool:
+        """Whether nobody serves here and nobody is on the way."""
+        return self.link is None and (self._starting is None or self._starting.done())
 
     def restart(self, *, lived: bool) -> None:
         """Have the worker that is gone replaced.
@@ -258,19 +259,18 @@ class Slot:
         if self._retiring is not None:
             await asyncio.wait({self._retiring})
         link = self._new_link()
-        loaded = await self._load(link)
+        self.coming += 1
         try:
-            if self.reloads is not None:
-                await self.reloads.settled()
-        except asyncio.CancelledError:
-            await link.kill("nobody wants it any more")
-            raise
-        old, asked = self.link, self.reloads
-        if self._closed or old is None or asked is None or old.state not in TAKES_CALLS:
-            # It died meanwhile, and is being replaced already.
-            await link.kill("the worker it was to replace has gone")
-            return
-        await self._join(link, loaded)
+            loaded = await link.start(self.start_timeout)
+            await self._settled(link)
+            old, asked = self.link, self.reloads
+            if self._closed or old is None or asked is None or old.state not in TAKES_CALLS:
+                # It died meanwhile, and is being replaced already.
+                await link.kill("the worker it was to replace has gone")
+                return
+            await self._join(link, loaded)
+        finally:
+            self.coming -= 1
         self._leaving = old, asked
         self._serve_with(link, loaded)
         self._retiring = asyncio.get_running_loop().create_task(self._retire(old))
@@ -294,12 +294,26 @@ class Slot:
         self._owner.finished()
         await old.leave()
 
-    async def _load(self, link: Link) -> dict[str, Any]:
-        self.loading += 1
+    async def _start(self, link: Link) -> dict[str, Any]:
+        """Have a worker load, and serve where nobody does."""
+        self.coming += 1
         try:
-            return await link.start(self.start_timeout)
+            loaded = await link.start(self.start_timeout)
+            await self._join(link, loaded)
         finally:
-            self.loading -= 1
+            self.coming -= 1
+        self._serve_with(link, loaded)
+        return loaded
+
+    async def _settled(self, link: Link) -> None:
+        """Wait for the reloads of the worker that serves, and look whether this one still lives."""
+        try:
+            if self.reloads is not None:
+                await self.reloads.settled()
+        except asyncio.CancelledError:
+            await link.kill("nobody wants it any more")
+            raise
+        link.check_alive()
 
     async def _join(self, link: Link, loaded: dict[str, Any]) -> None:
         try:
@@ -411,9 +425,7 @@ class Slot:
             self._retry.clear()
             link = self._new_link()
             try:
-                loaded = await self._load(link)
-                await self._join(link, loaded)
-                self._serve_with(link, loaded)
+                await self._start(link)
             except Exception as error:  # noqa: BLE001  whatever it was, there has to be a next try
                 await link.kill("it could not be started")
                 reason = str(error) if isinstance(error, StartError) else repr(error)

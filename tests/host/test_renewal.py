@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import signal
 
 import pytest
 
-from provider.errors import HandlerError, Unavailable, WorkerLost
+from provider.errors import CallTimeout, HandlerError, Unavailable, WorkerLost
 from provider.host import renewal
 from provider.host.fleet import FleetOptions
 from provider.host.life import State
@@ -57,7 +58,7 @@ async def test_the_old_code_serves_until_the_new_is_ready(house):
     house.save(program("new", wait))
     for _ in range(5):
         assert await house.call("name") == "old"
-    while not house.slot.loading:
+    while not house.slot.coming:
         await asyncio.sleep(0.001)
     assert await house.call("name") == "old"
     while True:  # until it stands at the gate
@@ -220,7 +221,7 @@ async def test_a_save_while_another_loads_is_loaded_too(house):
     await house.start(program("old"), fleet=FRESH)
     house.save(program("between", "time.sleep(0.3)"))
     first = house.submit("reload")
-    while not house.slot.loading:
+    while not house.slot.coming:
         await asyncio.sleep(0.001)
     house.save(program("new"))
     await first
@@ -319,7 +320,7 @@ async def test_stopping_while_another_worker_waits_to_take_over_leaves_none(hous
         house.events._news.clear()
         await asyncio.wait_for(house.events._news.wait(), 30)
     await asyncio.sleep(0.1)
-    assert house.slot.loading == 0
+    assert house.slot.coming == 1
     house.path.abandon("the provider is stopping")
     await house.fleet.stop(0.0)
     for call in (running, waiting):
@@ -327,3 +328,90 @@ async def test_stopping_while_another_worker_waits_to_take_over_leaves_none(hous
             await call
     for event in told:
         assert processes.until_gone(int(event["text"].split()[1]))
+
+
+async def test_one_that_stands_still_before_it_has_left_is_ended(house):
+    await house.start(program("old"), fleet=FRESH)
+    assert await house.call("name") == "old"
+    house.kill_worker(signal.SIGSTOP)
+    stuck = house.submit("name", timeout=3)
+    await house.turn()
+    assert await house.call("reload") is True
+    after = house.submit("name")
+    with pytest.raises(CallTimeout, match="still waiting"):
+        await stuck
+    assert await after == "old"
+
+
+async def test_one_that_dies_before_the_old_one_has_left_is_replaced_once(house, processes):
+    slow = "if os.path.exists(os.path.join(HERE, 'slow')): print('has read'), time.sleep(1)"
+    await house.start(program("old", slow), fleet=FRESH)
+    old = house.worker
+    running = await house.at_the_gate("a")
+    assert await house.call("reload") is True
+    house.save("", "slow")
+    house.kill_worker()
+    await house.events.until("printed", text="has read")
+    house.open_gate()
+    assert await running == "old"
+    assert await asyncio.to_thread(processes.until_gone, old)
+    await house.events.until("worker_ready", 3)
+    while len(house.fleet.links) > 1:
+        await asyncio.sleep(0.01)
+    assert await house.call("name") == "old"
+    assert house.slot.coming == 0
+    assert house.fleet.deaths.restarts == {"reload": 1, "signal": 1}
+
+
+TELLS = "print('loaded', os.getpid())"
+
+
+async def waiting_for_a_reload(house, source):
+    """A worker that has loaded, and may take over when the old one has done a reload.
+
+    Returns its process id, a call that runs in the old one, and one behind the reload.
+    """
+    await house.start(source, fleet=FleetOptions(recycle=RecycleOptions(calls=1)))
+    running = await house.at_the_gate("a")
+    house.file.write_text(house.file.read_text() + "\n# newer\n")
+    behind = house.submit("name")
+    await house.turn()
+    told = await house.events.until("printed", count=3)  # one of the gate
+    await asyncio.sleep(0.2)  # it says so a moment later
+    return int(told["text"].split()[1]), running, behind
+
+
+async def test_one_that_dies_while_it_waits_for_its_turn_does_not_get_it(house, processes):
+    pid, running, behind = await waiting_for_a_reload(house, program("it", TELLS))
+    os.kill(pid, signal.SIGKILL)
+    assert await asyncio.to_thread(processes.until_gone, pid)
+    house.open_gate()
+    assert await running == await behind == "it"
+    told = await house.events.until("recycling_failed")
+    assert "SIGKILL" in told["error"]
+    assert await house.call("name") == "it"
+
+
+async def test_what_is_saved_while_one_waits_for_its_turn_is_loaded_by_it(house):
+    helped = program("it", TELLS, "import helper").replace('else "it"', "else helper.NAME")
+    house.save("NAME = 'old'", "helper.py")
+    _, running, behind = await waiting_for_a_reload(house, helped)
+    house.save("NAME = 'newer'", "helper.py")
+    house.fleet.files_changed()
+    await house.turn()
+    house.open_gate()
+    await asyncio.gather(running, behind)
+    await house.events.until("worker_ready", 2)
+    for _ in range(3):
+        assert await house.call("name") == "newer"
+
+
+async def test_what_goes_wrong_with_a_fresh_worker_is_told_whatever_it_is(house):
+    await house.start(program("old"), fleet=FRESH)
+    kept = house.slot.setup
+    house.slot.setup = dataclasses.replace(kept, title="x", path=("\udcff",))
+    with pytest.raises(HandlerError, match="the old code serves on"):
+        await house.call("reload")
+    assert [link.state for link in house.fleet.links] == [State.READY]
+    house.slot.setup = kept
+    assert await house.call("reload") is True

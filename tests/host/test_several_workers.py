@@ -7,10 +7,11 @@ import os
 
 import pytest
 
-from provider.errors import HandlerError, WorkerLost
+from provider.errors import HandlerError, StartError, WorkerLost
 from provider.host.fleet import FleetOptions
 from provider.host.life import State
 from provider.host.slot import AHEAD_CALLS
+from tests.conftest import PATIENCE
 
 TWO = FleetOptions(workers=2)
 
@@ -192,6 +193,59 @@ async def test_one_that_starts_while_a_helper_is_reloaded_loads_it_afterwards(ho
     answers = await asyncio.gather(*(house.submit("name") for _ in range(20)))
     assert {pid for pid, _ in answers} == pids(house)
     assert {name for _, name in answers} == {"newer"}
+
+
+async def test_one_that_starts_while_fresh_ones_take_over_is_followed_by_another(house):
+    source = """
+        import os, time
+        import helper
+        HERE = os.path.dirname(os.path.abspath(__file__))
+        if os.path.exists(os.path.join(HERE, "slow")):
+            print("has read", flush=True)
+            time.sleep(2)
+        def handle(command, arg):
+            time.sleep(0.02)
+            return os.getpid(), helper.NAME
+        """
+    house.save("NAME = 'old'", "helper.py")
+    await house.start(source, fleet=FleetOptions(workers=2, fresh=True))
+    house.save("", "slow")
+    dying = house.fleet.slots[1].link.pid
+    os.kill(dying, 9)
+    await house.events.until("printed", text="has read")
+    (house.folder / "slow").unlink()
+    house.save("NAME = 'newer'", "helper.py")
+    house.fleet.files_changed()
+    await house.events.until("worker_ready", 4)  # of the other place, and late of this one
+    async with asyncio.timeout(PATIENCE):
+        names = set()
+        while names != {"newer"} or len(pids(house)) < 2:
+            names = {name for _, name in await asyncio.gather(*map(house.submit, ["name"] * 20))}
+
+
+async def test_where_one_cannot_be_started_none_is_left_starting(house, processes):
+    source = """
+        import os, time
+        HERE = os.path.dirname(os.path.abspath(__file__))
+        for number in range(3):
+            try:
+                os.close(os.open(os.path.join(HERE, str(number)), os.O_CREAT | os.O_EXCL))
+                break
+            except FileExistsError:
+                pass
+        if number == 1:
+            time.sleep(0.5)
+            raise ValueError("no")
+        if number == 2:
+            print("starting", os.getpid(), flush=True)
+            time.sleep(2)
+        def handle(command, arg):
+            return 1
+        """
+    with pytest.raises(StartError, match="no"):
+        await house.start(source, fleet=FleetOptions(workers=3))
+    told = await house.events.until("printed")
+    assert await asyncio.to_thread(processes.until_gone, int(told["text"].split()[1]), 1.0)
 
 
 async def test_one_that_read_newer_code_tells_the_others(house):
