@@ -94,7 +94,7 @@ class InProcess:
         asked = self._asked(operation, argument, timeout, headers or {}, caller)
         with self._at_hand(asked):
             answer = self._runner.outcome(asked.number, asked.encoding, asked.name, asked.payload)
-        return self._result(answer)
+        return self._result(bytes(answer))
 
     def stream(
         self,
@@ -276,5 +276,5 @@ def _pulled(
         the_loop.run(close(), call)
 
 
-def _nobody_waits(_answer: bytes) -> None:
+def _nobody_waits(_answer: object) -> None:
     """Answers are taken where they are made."""

@@ -35,6 +35,31 @@ LARGE = 16 * 1024
 """Bytes from which an answer goes out at once, with those held before it."""
 
 
+class LargeAnswer:
+    """A frame whose end lies where the result does: nobody copies it to put a head before it.
+
+    Args:
+        head: of the frame, and of the result's item.
+        content: all bytes after that.
+    """
+
+    __slots__ = ("content", "head")
+
+    def __init__(self, head: bytes, content: bytes) -> None:
+        self.head = head
+        self.content = content
+
+    def __len__(self) -> int:
+        return len(self.head) + len(self.content)
+
+    def __bytes__(self) -> bytes:
+        return self.head + self.content
+
+
+Answer = bytes | LargeAnswer
+"""One frame."""
+
+
 class Answers:
     """Answers on their way to the host, sent together. Belongs to the thread that made it.
 
@@ -62,7 +87,7 @@ class Answers:
         self.on_look: Callable[[], None] = _nothing_else
         """Done by the attendant at each look."""
 
-    def hold(self, answer: bytes) -> None:
+    def hold(self, answer: Answer) -> None:
         """Keep an answer until the next flush, or send it at once if it is large.
 
         For the thread that this belongs to.
@@ -75,15 +100,25 @@ class Answers:
             return
         if not held:
             self.since = time.monotonic()
-        self._room[held:end] = answer
+        self._room[held:end] = answer  # type: ignore[assignment]  # what is large was sent
         self._words[1] = end
         self.held = end
 
-    def send(self, answer: bytes) -> None:
+    def send(self, answer: Answer) -> None:
         """Send an answer at once, after those that are held."""
         with self._lock:
             self._send_held()
-            self._link.sendall(answer)
+            if isinstance(answer, LargeAnswer):
+                self._send_parts(answer.head, answer.content)
+            else:
+                self._link.sendall(answer)
+
+    def _send_parts(self, *parts: bytes) -> None:
+        sent = self._link.sendmsg(parts)
+        for part in parts:  # what is left of them, where a signal cut it short
+            if sent < len(part):
+                self._link.sendall(memoryview(part)[sent:])
+            sent = max(0, sent - len(part))
 
     def offer(self, message: bytes) -> bool:
         """Send a short message, whose order among answers is no matter, unless that takes waiting.

@@ -23,6 +23,7 @@ from provider.errors import BadRequest, BadResult, CallError
 from provider.wire import json_form
 from provider.wire.about import read_about
 from provider.wire.frames import (
+    LARGE,
     OVERHEAD,
     Encoding,
     FrameType,
@@ -31,6 +32,7 @@ from provider.wire.frames import (
     read_call,
 )
 from provider.wire.values import Values
+from provider.worker.answers import LargeAnswer
 from provider.worker.faults import as_handler_error, sendable, shown
 from provider.worker.leaving import leave_at_once
 from provider.worker.loops import active
@@ -41,6 +43,7 @@ from provider.worker.streams import UNFINISHED, gathered
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from provider.worker.answers import Answer
     from provider.worker.loader import LoadError, Program
 
 _RESULT, _ERROR = int(FrameType.RESULT), int(FrameType.ERROR)
@@ -75,7 +78,7 @@ class Runner:
         self,
         program: Program,
         values: Values,
-        answer: Callable[[bytes], None],
+        answer: Callable[[Answer], None],
         concurrency: int = 1,
     ) -> None:
         self._program = program
@@ -235,7 +238,7 @@ class Runner:
             raise SystemError(f"the runner failed: {error}")
         self._answer(result)
 
-    def outcome(self, number: int, encoding: int, operation: bytes, payload: bytes) -> bytes:
+    def outcome(self, number: int, encoding: int, operation: bytes, payload: bytes) -> Answer:
         """The frame that answers this call, which is run here and now. Raises nothing."""
         try:
             command = operation.decode("utf-8")
@@ -262,8 +265,10 @@ class Runner:
             if encoding not in _AS_CBOR:
                 body = json_form.encode(result, self._values)
             elif type(result) in _STRINGS and (parts := self._values.long_string(result)):
-                size = sum(map(len, parts)) + OVERHEAD
-                return b"".join((pack_head(size, _RESULT, number), *parts))
+                head, content = parts
+                size = len(head) + len(content) + OVERHEAD
+                head = pack_head(size, _RESULT, number) + head
+                return head + content if size <= LARGE else LargeAnswer(head, content)
             else:
                 body = self._values.encode(result)
             return pack_head(len(body) + OVERHEAD, _RESULT, number) + body

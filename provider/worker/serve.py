@@ -49,6 +49,7 @@ from provider.worker.streams import LATE, Streams
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from provider.worker.answers import Answer
     from provider.worker.batches import Batch
     from provider.worker.operations import Operations
 
@@ -337,7 +338,7 @@ class _Serving:
             self._incoming.until(lambda: runner.idle)
         runner.settle()
 
-    def _finish_overlapping(self, answer: bytes) -> None:
+    def _finish_overlapping(self, answer: Answer) -> None:
         """Take the answer of one of several calls that run; none may wait for another to end."""
         self.prints.end(self._running())
         self._answers.send(answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import time
 import pytest
 
 from provider.wire.progress import ROOM, Progress, new_memory
-from provider.worker.answers import Answers
+from provider.worker.answers import Answers, LargeAnswer
 from tests.conftest import PATIENCE
 
 
@@ -177,7 +178,7 @@ def test_what_another_thread_has_sent_is_not_sent_again(link, progress):
 ATTENDED = """
 import socket, sys, threading
 from provider.wire.progress import Progress, new_memory
-from provider.worker.answers import Answers
+from provider.worker.answers import Answers, LargeAnswer
 link = socket.socket(fileno=int(sys.argv[1]))
 answers = Answers(link, Progress(new_memory()))
 if "held" in sys.argv:
@@ -212,3 +213,55 @@ def test_the_attendant_sends_what_nobody_flushes_and_leaves_when_the_link_is_gon
         process.wait()
         process.stdout.close()
         host.close()
+
+
+def signalled(_number, _frame):
+    """Python handles it, and the system call it came into is cut short."""
+
+
+def test_a_large_answer_goes_out_in_its_parts_after_what_was_held(progress):
+    ours, theirs = socket.socketpair()
+    ours.settimeout(PATIENCE)
+    with ours, theirs:
+        answers = Answers(theirs, progress)
+        answer = LargeAnswer(b"head:", bytes(range(256)) * 4096)
+        got = []
+        reader = threading.Thread(target=lambda: got.append(_all_of(ours, 4 + len(answer))))
+        reader.start()
+        answers.hold(b"held")
+        answers.hold(answer)
+        reader.join()
+    assert got == [b"held" + bytes(answer)]
+
+
+@pytest.mark.parametrize("read_first", [1, 3, 70_000])
+def test_a_large_answer_that_a_signal_cuts_short_goes_out_whole(progress, read_first):
+    ours, theirs = socket.socketpair()
+    ours.settimeout(PATIENCE)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    before = signal.signal(signal.SIGUSR1, signalled)
+    try:
+        with ours, theirs:
+            answer = LargeAnswer(b"head:", os.urandom(300_000))
+            main, got = threading.get_ident(), []
+
+            def read():
+                # It stands in the middle of the system call: some was taken, and no more fits.
+                got.append(_all_of(ours, read_first))
+                signal.pthread_kill(main, signal.SIGUSR1)
+                got.append(_all_of(ours, len(answer) - read_first))
+
+            reader = threading.Thread(target=read)
+            reader.start()
+            Answers(theirs, progress).send(answer)
+            reader.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert b"".join(got) == bytes(answer)
+
+
+def _all_of(end, size):
+    data = bytearray()
+    while len(data) < size:
+        data += end.recv(size - len(data))
+    return bytes(data)
