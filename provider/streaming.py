@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import nats.errors
 
-from provider.errors import CallError, CallTimeout, TooLarge, Unavailable
+from provider.carried import check_carried
+from provider.errors import CallError, CallTimeout, Unavailable
 from provider.wire.streamed import Said, StreamReader, write_said
 from provider.wire.window import BYTES, CHUNKS
 
@@ -57,18 +58,9 @@ async def streamed_answer(
         CallError: the error that ended the stream.
         BadResult: what came is no stream, or a part of it is missing.
     """
-    if len(request) > client.max_payload:
-        raise TooLarge(
-            f"the request takes {len(request)} bytes, the NATS server carries "
-            f"{client.max_payload} (max_payload)"
-        )
+    check_carried(client, request, headers)
     end = asyncio.get_running_loop().time() + patience
-    inbox = client.new_inbox()
-    try:
-        subscription = await client.subscribe(inbox)
-        await client.publish(subject, request, reply=inbox, headers=headers)
-    except (nats.errors.Error, ValueError) as error:
-        raise Unavailable(f"NATS did not take the call: {error!r}") from None
+    subscription = await _asked(client, subject, request, headers)
     flow, taken, size = "", 0, 0
     # nats-py loses a message that comes in the moment in which somebody stops waiting for it, and
     # the first one says where the stream is steered.
@@ -87,7 +79,7 @@ async def streamed_answer(
                 yield item
                 taken, size = taken + 1, size + len(message.data)
             if flow and (taken >= CHUNKS // 2 or size >= BYTES // 2):
-                await client.publish(flow, write_said(Said(credit=taken)))
+                await _say(client, flow, Said(credit=taken))
                 taken = size = 0
             message = await _next(subscription, subject, end)
     except asyncio.CancelledError:
@@ -99,6 +91,31 @@ async def streamed_answer(
             if flow and not reader.ended:
                 await client.publish(flow, write_said(Said(cancel=True)))
             await subscription.unsubscribe()
+
+
+async def _asked(
+    client: Client, subject: str, request: bytes, headers: dict[str, str] | None
+) -> Subscription:
+    """Send the request; where its answer comes in."""
+    inbox = client.new_inbox()
+    try:
+        subscription = await client.subscribe(inbox)
+        try:
+            await client.publish(subject, request, reply=inbox, headers=headers)
+        except BaseException:
+            with contextlib.suppress(nats.errors.Error):
+                await subscription.unsubscribe()
+            raise
+    except (nats.errors.Error, ValueError) as error:
+        raise Unavailable(f"NATS did not take the call: {error!r}") from None
+    return subscription
+
+
+async def _say(client: Client, flow: str, said: Said) -> None:
+    try:
+        await client.publish(flow, write_said(said))
+    except nats.errors.Error as error:
+        raise Unavailable(f"NATS did not carry the stream: {error!r}") from None
 
 
 async def _flow_of(first: asyncio.Future[Msg]) -> str:

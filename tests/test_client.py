@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -32,6 +36,7 @@ from provider.errors import (
     WorkerLost,
 )
 from provider.wire.values import Limits
+from tests.conftest import PATIENCE
 
 HANDLER = """
     import os
@@ -276,9 +281,24 @@ async def test_an_argument_over_what_the_server_carries(house):
     async with house.connect() as python:
         with pytest.raises(TooLarge, match=r"the request takes 20\d{5} bytes.*1048576"):
             await python.call("echo", "x" * 2_000_000)
-        with pytest.raises(TooLarge, match="takes 2000000 bytes"):
+        with pytest.raises(TooLarge, match=r"takes 20000\d\d bytes"):
             await python.call_bytes("echo", b"x" * 2_000_000)
         assert await python.call("echo", 1) == 1
+
+
+async def test_headers_are_carried_along(house):
+    """They count for the server, which hangs up on whoever sends too much."""
+    trace = {"traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01", "tracestate": "a=ü" * 50}
+    async with house.connect() as python:
+        slow = asyncio.create_task(python.call("sleep", 0.2))
+        most = python._client.max_payload
+        for size in range(most - 400, most, 20):
+            with contextlib.suppress(TooLarge, BadRequest):  # x is no CBOR
+                await python.call_bytes("echo", b"x" * size, trace=trace, timeout=PATIENCE)
+        with pytest.raises(TooLarge, match=r"takes 1048\d{3} bytes.*1048576"):
+            await python.call_bytes("echo", b"x" * most, trace=trace)
+        await slow
+        assert python._client.stats["reconnects"] == 0
 
 
 async def test_limits_hold_on_our_side_too(house):
@@ -314,7 +334,17 @@ async def test_another_service_on_the_subject_is_noticed(house, shared_nats):
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"[]", b"5", b'{"metadata": 5}', b"[" * 100_000, b'{"metadata": {"lattice": "strange"}}'],
+    [
+        b"",
+        b"[]",
+        b"5",
+        b'{"metadata": 5}',
+        b"[" * 100_000,
+        b'{"metadata": {"lattice": "strange"}}',
+        b'{"operations": {}, "schemas": []}',
+        b'{"operations": [5], "schemas": {"a": 5}}',
+        b'{"operations": [{"name": "a", "signature": 5, "doc": ""}], "schemas": 5}',
+    ],
 )
 async def test_strangers_who_answer_anything_are_strangers(house, shared_nats, data):
     import nats
@@ -343,6 +373,14 @@ async def test_strangers_who_answer_anything_are_strangers(house, shared_nats, d
                     await python.admin("status", expect=1)
     finally:
         await stranger.close()
+
+
+async def test_what_is_asked_over_a_closed_connection_is_not_taken(shared_nats):
+    async with client.connect(shared_nats.url) as python:
+        await python._client.close()
+        for ask in (python.status(), python.admin("status"), python.operations()):
+            with pytest.raises(Unavailable, match="NATS did not take"):
+                await ask
 
 
 # --- connecting ----------------------------------------------------------------------------------
@@ -394,6 +432,34 @@ def test_several_threads_share_one_connection(house):
         ThreadPoolExecutor(8) as pool,
     ):
         assert list(pool.map(lambda n: python.call("echo", n), range(400))) == list(range(400))
+
+
+@pytest.mark.parametrize("line", ["python.call('sleep', 30)", "next(python.stream('sleep', 30))"])
+def test_who_interrupts_a_call_is_interrupted(start_provider, line):
+    house = start_provider(HANDLER)
+    program = f"""
+from provider import client
+
+with client.connect_sync({house.url!r}, **{house.address!r}) as python:
+    print("calling", flush=True)
+    {line}
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "calling\n"
+        with client.connect_sync(house.url, **house.address) as python:
+            while not python.status(timeout=PATIENCE)["open"]:
+                time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGINT
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert "Error" not in said
+    assert "destroyed" not in said
 
 
 def test_an_error_inside_the_block_passes_and_closes():

@@ -236,6 +236,24 @@ async def test_where_nobody_listens_and_what_nobody_carries(client):
         await anext(asking(client, request=b"x" * (client.max_payload + 1)))
 
 
+async def test_a_request_that_is_not_taken_leaves_nobody_listening(client):
+    before = len(client._subs)
+    with pytest.raises(Unavailable, match="did not take"):
+        await anext(asking(client, subject="played provider"))
+    assert len(client._subs) == before
+
+
+async def test_a_connection_that_is_closed_carries_no_credit(player, shared_nats):
+    other = await nats.connect(shared_nats.url)
+    items, first, _ = await begun(player, other, *map(chunk, range(CHUNKS // 2)))
+    await first
+    for _ in range(CHUNKS // 2 - 1):
+        await asyncio.wait_for(anext(items), PATIENCE)
+    await other.close()
+    with pytest.raises(Unavailable, match="did not carry"):
+        await asyncio.wait_for(anext(items), PATIENCE)
+
+
 async def test_a_connection_that_is_closed_does_not_carry_it(player, shared_nats):
     other = await nats.connect(shared_nats.url)
     items, first, _ = await begun(player, other, chunk(0))

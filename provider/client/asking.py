@@ -1,7 +1,8 @@
 """What providers say of themselves: status, operations, schemas, and the answers to admin commands.
 
-The rule of this file: nothing here runs a function of the user's. Where several instances answer,
-all are heard until the time is up.
+The rule of this file: nothing here runs a function of the user's, and what is answered has the form
+it should have, or is no answer: anybody may have sent it. Where several instances answer, all are
+heard until the time is up.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import nats.errors
 
-from provider.client.calling import LATER, NoProvider, nobody, request_answer
+from provider.client.calling import LATER, NoProvider, nobody, not_taken, request_answer
 from provider.errors import BadResult, CallError, CallTimeout
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from provider.wire.address import Address
 
 
+_OPERATIONS, _SCHEMAS = "operations", "schemas"
 _NO_ANSWER = (ValueError, KeyError, TypeError, RecursionError)
 """What is raised where JSON is none, or says something else."""
 
@@ -62,24 +64,26 @@ class Asking:
 
     async def operations(self, timeout: float) -> list[dict[str, Any]]:
         """What its program declares, as `Python.operations` has it."""
-        told: list[dict[str, Any]] = await self._described("operations", "", timeout)
+        told: list[dict[str, Any]] = await self._described(_OPERATIONS, "", timeout)
         return told
 
     async def schema(self, operation: str, timeout: float) -> dict[str, dict[str, Any]]:
         """Of one operation, or all where its name is empty, as `Python.schema` has it."""
-        told: dict[str, dict[str, Any]] = await self._described("schemas", operation, timeout)
+        told: dict[str, dict[str, Any]] = await self._described(_SCHEMAS, operation, timeout)
         return told
 
     async def _described(self, member: str, body: str, timeout: float) -> Any:
-        subject = self._address.describe("schema" if member == "schemas" else member)
+        subject = self._address.describe("schema" if member == _SCHEMAS else member)
         message = await request_answer(self._client, subject, body.encode(), timeout, later=LATER)
         try:
             told = json.loads(message.data)
             if "error" in told:
                 raise CallError.from_map(told["error"])
-            return told[member]
+            if _FITS[member](told[member]):
+                return told[member]
         except _NO_ANSWER:
-            raise BadResult(f"the answer on {subject} cannot be read") from None
+            pass
+        raise BadResult(f"the answer on {subject} cannot be read")
 
     async def admin(self, command: str, timeout: float, expect: int | None) -> list[dict[str, Any]]:
         """What all instances answer to an admin command, as `Python.admin` has it."""
@@ -100,20 +104,38 @@ class Asking:
     async def _answers_to(self, subject: str, seconds: float) -> AsyncGenerator[Msg, None]:
         """Everything that is answered within this time."""
         inbox = self._client.new_inbox()
-        subscription = await self._client.subscribe(inbox)
         end = asyncio.get_running_loop().time() + seconds
         try:
-            await self._client.publish(subject, b"", reply=inbox)
-            while (left := end - asyncio.get_running_loop().time()) > 0:
-                try:
+            subscription = await self._client.subscribe(inbox)
+            try:
+                await self._client.publish(subject, b"", reply=inbox)
+                while (left := end - asyncio.get_running_loop().time()) > 0:
                     message = await subscription.next_msg(min(left, threading.TIMEOUT_MAX))
-                except nats.errors.TimeoutError:
-                    return
-                if message.headers and message.headers.get("Status") == "503":
-                    raise nobody(subject)
-                yield message
-        finally:
-            await subscription.unsubscribe()
+                    if message.headers and message.headers.get("Status") == "503":
+                        raise nobody(subject)
+                    yield message
+            finally:
+                await subscription.unsubscribe()
+        except nats.errors.TimeoutError:
+            return
+        except nats.errors.Error as error:
+            raise not_taken(error) from None
+
+
+def _are_operations(told: object) -> bool:
+    return isinstance(told, list) and all(
+        isinstance(each, dict)
+        and all(isinstance(each[name], str) for name in ("name", "signature", "doc"))
+        for each in told
+    )
+
+
+def _are_schemas(told: object) -> bool:
+    return isinstance(told, dict) and all(isinstance(each, dict) for each in told.values())
+
+
+_FITS = {_OPERATIONS: _are_operations, _SCHEMAS: _are_schemas}
+"""By the member of an answer, whether it has the form of one."""
 
 
 def _map(data: bytes, subject: str) -> dict[str, Any]:

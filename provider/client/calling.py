@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import nats.errors
 
-from provider.errors import CallTimeout, TooLarge, Unavailable
+from provider.carried import check_carried
+from provider.errors import CallTimeout, Unavailable
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -61,11 +62,7 @@ async def request_answer(
         CallTimeout: no answer came in time.
         Unavailable: NATS did not take it.
     """
-    if len(data) > client.max_payload:
-        raise TooLarge(
-            f"the request takes {len(data)} bytes, the NATS server carries "
-            f"{client.max_payload} (max_payload)"
-        )
+    check_carried(client, data, headers)
     patience = seconds + later if seconds and seconds != math.inf else None
     try:
         return await client.request(
@@ -79,12 +76,17 @@ async def request_answer(
     except nats.errors.TimeoutError:
         raise CallTimeout(f"no answer on {subject} within {seconds:g} s") from None
     except (nats.errors.Error, ValueError) as error:
-        raise Unavailable(f"NATS did not take the call: {error!r}") from None
+        raise not_taken(error) from None
 
 
 def nobody(subject: str) -> NoProvider:
     """What a caller is told whose message nobody took."""
     return NoProvider(f"no provider listens on {subject}; is it running?")
+
+
+def not_taken(error: Exception) -> Unavailable:
+    """What a caller is told whose message nats-py did not take."""
+    return Unavailable(f"NATS did not take the call: {error!r}")
 
 
 def milliseconds(seconds: float) -> int | None:

@@ -7,6 +7,7 @@ it is named after.
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from provider.client.calling import ABSENT
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOMENT = 2.0
+"""Seconds a call has to end that is interrupted."""
 _END: Final[Any] = object()
 """Stands where a stream has no item any more."""
 
@@ -120,7 +123,19 @@ class PythonSync:
         return self._wait(self._python.admin(command, timeout=timeout, expect=expect))
 
     def _wait(self, work: Awaitable[T]) -> T:
-        async def waited() -> T:
-            return await work
+        ended = threading.Event()
 
-        return asyncio.run_coroutine_threadsafe(waited(), self._loop).result()
+        async def waited() -> T:
+            try:
+                return await work
+            finally:
+                ended.set()
+
+        waiting = asyncio.run_coroutine_threadsafe(waited(), self._loop)
+        try:
+            return waiting.result()
+        except BaseException:
+            # Ctrl-C: what nobody waits for any more ends before something else begins.
+            if waiting.cancel():
+                ended.wait(MOMENT)
+            raise

@@ -105,17 +105,18 @@ async def test_what_nats_does_not_carry_is_too_large(backend):
 
 
 async def test_those_who_ask_at_once_ask_once(nats, backend):
+    told = {"operations": [{"name": "a", "signature": "()", "doc": ""}]}
     asked = []
 
     async def answer(message):
         asked.append(message)
         await asyncio.sleep(0.05)
-        await message.respond(json.dumps({"operations": [{"name": "a"}]}).encode())
+        await message.respond(json.dumps(told).encode())
 
     await nats.subscribe(backend._address.describe("operations"), cb=answer)
     await nats.flush()
-    told = await asyncio.gather(*(backend.refresh() for _ in range(20)))
-    assert [len(each.operations) for each in told] == [1] * 20
+    heard = await asyncio.gather(*(backend.refresh() for _ in range(20)))
+    assert [len(each.operations) for each in heard] == [1] * 20
     # One for who came first, and one for all who came while that was under way.
     assert len(asked) == 2
     generation = backend.described().generation
