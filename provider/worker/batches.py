@@ -174,6 +174,8 @@ class Batch:
             return self._operation.fit(argument, encoding in _PRESENT), None
         except CallError as error:
             return None, error
+        except BaseException as error:  # noqa: BLE001  types of the author's check by their own code
+            return None, as_handler_error(error)
 
     def _results(self, arguments: list[Any]) -> list[Any]:
         """A result or an exception for each argument."""
@@ -228,7 +230,8 @@ class Gathering:
         self._find = find
         self._incoming = incoming
         self._idle = idle
-        self._next: Frame | None = None
+        self._back: list[Frame] = []
+        """Taken, and to be taken again before all others."""
 
     def __iter__(self) -> Iterator[Frame | Batch]:
         while (at_hand := self._take()) is not None:
@@ -237,14 +240,11 @@ class Gathering:
 
     def give_back(self) -> None:
         """Have received again what was taken and not handed out, because this one ends here."""
-        rest = [] if self._next is None else [self._next]
-        rest += self._frames
-        if rest:
+        if rest := [*self._back, *self._frames]:
             self._incoming.put_back(rest)
 
     def _take(self) -> Frame | None:
-        at_hand, self._next = self._next, None
-        return next(self._frames, None) if at_hand is None else at_hand
+        return self._back.pop(0) if self._back else next(self._frames, None)
 
     def _read(self, other: Frame) -> tuple[BatchedOperation | None, Any]:
         """The operation of a call that is run together with others, and the call; None for none."""
@@ -261,6 +261,7 @@ class Gathering:
         self, operation: BatchedOperation, first: tuple[int, int, float, bytes, bytes]
     ) -> Batch:
         declared, calls = operation.declaration, [first]
+        about: list[Frame] = []
         now = monotonic()
         until = now + declared.wait
         while len(calls) < declared.batch:
@@ -270,12 +271,16 @@ class Gathering:
             if other is None:
                 break
             if other[0] == _ABOUT:
-                continue  # a batch has many callers, so its function is told of none
+                about = [other]  # a batch has many callers, so its function is told of none
+                continue
             found, call = self._read(other)
             if found is not operation:
-                self._next = other
+                about.append(other)
                 break
+            about.clear()
             calls.append(call)
+        # What is known of a call that is not among these is for whoever runs it.
+        self._back = about
         return Batch(operation, calls)
 
     def _wait(self, until: float) -> Frame | None:

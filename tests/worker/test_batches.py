@@ -17,6 +17,7 @@ from provider.errors import (
     HandlerError,
     InvalidArgument,
 )
+from provider.wire.about import write_about
 from provider.wire.frames import Encoding, FrameReader, FrameType, call_frame, frame
 from provider.worker.batches import BatchedOperation, Gathering
 from provider.worker.incoming import Incoming
@@ -170,6 +171,69 @@ def test_each_call_has_its_own_error(served):
     assert results[3] == 8
     assert (results[4].code, results[4].message) == (407, "no sevens")
     assert served.ask("told") == [1, 1]
+
+
+def test_a_type_that_raises_what_it_likes_spoils_its_own_call_only(code, worker):
+    program = code.write(
+        "dispatch.py",
+        """
+        from provider.dispatch import operation
+        from pydantic import BaseModel, field_validator
+
+        class Item(BaseModel):
+            number: int
+
+            @field_validator("number")
+            def known(cls, number):
+                if number == 3:
+                    raise SystemExit(3)
+                return {1: 10, 2: 20}[number]
+
+        @operation(batch=4)
+        def numbers(items: list[Item]):
+            return [item.number for item in items]
+        """,
+    )
+    worker.load(program)
+    first, unknown, leaves, last = burst(
+        worker, *(("numbers", {"number": number}) for number in (1, 7, 3, 2))
+    )
+    assert (first, last) == (10, 20)
+    assert (type(unknown), unknown.type) == (HandlerError, "KeyError")
+    assert (type(leaves), leaves.type) == (HandlerError, "SystemExit")
+
+
+def test_what_is_known_of_the_call_after_a_batch_stays_known(code, worker):
+    program = code.write(
+        "dispatch.py",
+        """
+        from provider.dispatch import context, operation
+
+        @operation(batch=4)
+        def double(numbers):
+            return [number * 2 for number in numbers]
+
+        @operation
+        def who():
+            return context().caller
+        """,
+    )
+    worker.load(program)
+    about = frame(FrameType.ABOUT, 3, write_about({}, "M1"))
+    calls = [worker.call_bytes(*call) for call in (("double", 1), ("double", 2), ("who",))]
+    worker.send(calls[0] + calls[1] + about + calls[2])
+    assert [worker.answer() for _ in range(3)] == [(1, 2), (2, 4), (3, "M1")]
+
+
+def test_what_is_known_of_a_call_that_has_not_come_yet_is_kept(link):
+    ours, _theirs = link
+    batched = made(lambda members: members)
+    about = frame(FrameType.ABOUT, 2, write_about({}, "M1"))
+    first = FrameReader().feed(call_frame(1, b"x", b"\x01", Encoding.CBOR, math.inf) + about)
+    incoming = Incoming(ours, lambda _: None, lambda: False)
+    handed = list(Gathering(iter(first), lambda _: batched, incoming, lambda: None))
+    assert handed[0].last == 1
+    assert handed[1:] == first[1:]
 
 
 def test_one_member_that_does_not_fit_leaves_the_others(served):
