@@ -290,8 +290,7 @@ class _Serving:
         if self._forked:
             os._exit(0)  # a child that user code forked, and that came back here
         self.prints.end(batch.last)
-        for answer in answers:
-            self._answers.hold(answer)
+        self._answers.hold_all(answers)
         if monotonic() - began > SLOW:
             self._quick.discard(batch.name)
             self._report_new_files()

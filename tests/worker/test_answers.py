@@ -99,6 +99,24 @@ def test_what_does_not_fit_sends_what_is_held(link, progress):
     reader.join(PATIENCE)
 
 
+def test_answers_of_calls_that_began_together_never_take_a_place_twice(progress):
+    host, worker = socket.socketpair()
+    host.settimeout(PATIENCE)
+    with host, worker:
+        answers = Answers(worker, progress)
+        together = [bytes((65 + number,)) * (ROOM // 5) for number in range(8)]
+        answers.hold(b"before")
+        answers.hold_all(together)
+        # As a host that looked before, and is still copying.
+        assert bytes(progress.room[:6]) == b"before"
+        answers.hold_all([b"x", b"y"])
+        answers.flush()
+        came = b""
+        while len(came) < 8 * (ROOM // 5) + 8:
+            came += host.recv(1 << 20)
+        assert came == b"before" + b"".join(together) + b"xy"
+
+
 def test_since_is_when_the_oldest_was_held(link, progress):
     _, worker = link
     answers = Answers(worker, progress)
