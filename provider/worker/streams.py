@@ -199,7 +199,6 @@ class Streams:
         self._send = send
         self._incoming = incoming
         self._flows: dict[int, Flow] = {}
-        self._newest = 0
         self._unwanted: set[int] = set()
         """Calls whose callers have left: streams before they began, and others, of late."""
         self._process = os.getpid()
@@ -234,7 +233,7 @@ class Streams:
                 flow.credit(int(cbor2.loads(body)["credit"]))
         elif flow is not None:
             flow.cancel()
-        elif number > self._newest:
+        else:
             # Of calls that are no streams nobody says here that they have ended.
             oldest = number - REMEMBERED
             self._unwanted = {number, *(each for each in self._unwanted if each > oldest)}
@@ -244,8 +243,6 @@ class Streams:
         flow = Flow()
         if number in self._unwanted:
             flow.cancel()
-        self._newest = number
-        self._unwanted = {each for each in self._unwanted if each > number}
         self._flows[number] = flow
 
     def run(

@@ -16,6 +16,7 @@ from provider.worker.streams import REMEMBERED, Streams
 PROGRAM = """
     import asyncio
     import os
+    import time
 
     from provider.dispatch import context
 
@@ -73,6 +74,12 @@ PROGRAM = """
 
     async def named(_):
         yield context().operation
+
+    def patient(_):
+        call = context()
+        while not call.cancelled:
+            time.sleep(0.01)
+        return "left"
 
     async def plain(arg):
         await asyncio.sleep(0)
@@ -293,6 +300,17 @@ def test_calls_run_beside_streams_that_wait(code, start):
     kinds = [worker.next_frame()[:2] for _ in range(5)]
     assert (FrameType.RESULT, waits) in kinds
     assert [kind for kind, _ in kinds].count(FrameType.END) == 2
+
+
+def test_who_leaves_a_call_beside_a_stream_is_known_to_have_left(code, start):
+    worker = start()
+    worker.load(code.write("dispatch.py", PROGRAM), concurrency=2)
+    waits = worker.begin("patient", None)
+    begin(worker, "count", CHUNKS + 1)
+    for _ in range(CHUNKS):
+        assert worker.next_frame()[0] == FrameType.CHUNK
+    worker.send(frame(FrameType.CANCEL, waits))
+    assert worker.answer() == (waits, "left")
 
 
 @pytest.mark.parametrize("frames", [[FrameType.RELOAD], [FrameType.BYE]], ids=["reload", "bye"])
