@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import neotasker
 
 from provider.worker.faults import described, traced
+from provider.worker.marks import is_a
 
 if TYPE_CHECKING:
     import types
@@ -54,7 +55,8 @@ class Background:
         found = list(getattr(module, "__dict__", {}).values())
         self.workers: list[Any] = []
         for value in found:
-            if isinstance(value, neotasker.BackgroundWorker) and value not in self.workers:
+            known = any(value is each for each in self.workers)
+            if is_a(value, neotasker.BackgroundWorker) and not known:
                 self.workers.append(value)
         self._supervisor: Any = None
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from provider.dispatch import HOOK_MARK, MARK
 from provider.worker.faults import described, traced
 from provider.worker.loops import the_loop
-from provider.worker.marks import mark_of
+from provider.worker.marks import is_a, mark_of
 
 if TYPE_CHECKING:
     import types
@@ -120,7 +120,7 @@ def _found(
         if id(value) in seen:
             continue
         seen.add(id(value))
-        if not isinstance(value, type):
+        if not is_a(value, type):
             kind = _kind_of(value)
             if kind is not None:
                 yield kind, value

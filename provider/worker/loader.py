@@ -25,6 +25,7 @@ from provider.wire.signature import Signature, signature
 from provider.worker.background import Background
 from provider.worker.faults import described, traced
 from provider.worker.hooks import HookError, Hooks
+from provider.worker.marks import is_a
 from provider.worker.operations import Operations, collect
 from provider.worker.sources import RESERVED, Folders, Replacement, Tracked
 
@@ -254,7 +255,7 @@ class Program:
             value.__name__
             for name, value in vars(module).items()
             # A package has its submodules among its names, whoever imported them.
-            if isinstance(value, types.ModuleType) and value.__name__ != f"{self._name}.{name}"
+            if is_a(value, types.ModuleType) and value.__name__ != f"{self._name}.{name}"
         }
         held |= self.folders.imported_by(self._name) | self._dispatch_names() | {self._name}
         return {name for name in held if name in tracked and name in sys.modules}
@@ -379,8 +380,21 @@ def _module_name(file: str) -> str:
     return f"dispatch_{name}" if name in RESERVED else name
 
 
+def _takes_two(function: types.FunctionType) -> bool:
+    """Whether it takes two arguments by position and none by keyword only, as is plain to see."""
+    code = function.__code__
+    return (
+        code.co_argcount == 2
+        and not code.co_kwonlyargcount
+        and not hasattr(function, "__wrapped__")
+        and not hasattr(function, "__signature__")
+    )
+
+
 def _arity_problem(function: Any) -> str:
     """Why this cannot be called with two positional arguments; empty when it can."""
+    if type(function) is types.FunctionType and _takes_two(function):
+        return ""  # as nearly all; it takes a sixth of a start to load what tells of the others
     import inspect
 
     try:

@@ -11,6 +11,11 @@ import types
 from typing import Any
 
 
+def is_a(value: object, *kinds: type) -> bool:
+    """Whether the value is of one of these types. `isinstance` would ask it for its class, too."""
+    return issubclass(type(value), kinds)
+
+
 def mark_of(value: Any, mark: str) -> Any:
     """What stands under a mark, None where nothing does.
 
@@ -24,6 +29,6 @@ def mark_of(value: Any, mark: str) -> Any:
         attributes = None
     if isinstance(attributes, dict) and mark in attributes:
         return attributes[mark]
-    if isinstance(value, staticmethod | classmethod | types.MethodType):
+    if is_a(value, staticmethod, classmethod, types.MethodType):
         return mark_of(value.__func__, mark)
     return None

@@ -15,7 +15,7 @@ from provider.dispatch import MARK, Declaration
 from provider.errors import CallError, UnknownOperation, clip
 from provider.worker import routes
 from provider.worker.binding import Binding, BindingError
-from provider.worker.marks import mark_of
+from provider.worker.marks import is_a, mark_of
 
 if TYPE_CHECKING:
     import types
@@ -189,7 +189,7 @@ def collect(module: types.ModuleType) -> Operations | None:
         if id(value) in seen:
             continue
         seen.add(id(value))
-        if isinstance(value, type):
+        if is_a(value, type):
             marked = list(_marked_methods(value))
             if marked:
                 instance = _made(value)

@@ -91,6 +91,27 @@ def test_a_library_class_that_raises_when_touched_is_passed_by(code, load):
     assert touched, "pydantic has changed; look for another class that raises"
 
 
+def test_an_object_that_computes_its_class_is_left_alone(code, load):
+    code.write(
+        "dispatch.py",
+        """
+        from provider.dispatch import operation
+
+        class Lazy:
+            @property
+            def __class__(self):
+                raise RuntimeError("not set up yet")
+
+        settings = Lazy()
+
+        @operation
+        def answer():
+            return 42
+        """,
+    )
+    assert load().call("answer", None, False) == 42
+
+
 def raises(value):
     try:
         value.__dict__  # noqa: B018
