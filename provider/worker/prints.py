@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 LONGEST = 64 * 1024
 """Bytes of a line that are kept while its end is waited for."""
+MOST_BEGUN = 256
+"""Lines whose end is waited for. A thread that prints between two calls leaves some that no call
+ends."""
 
 
 class _MarkedLines(io.RawIOBase):
@@ -57,6 +60,8 @@ class _MarkedLines(io.RawIOBase):
                 self._put(number, rest)
             elif rest:
                 self.begun[number] = rest
+                if len(self.begun) > MOST_BEGUN:
+                    self.end(next(iter(self.begun)))
         return len(text)
 
     def flush(self) -> None:

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from provider.wire.output import unmark
-from provider.worker.prints import LONGEST, _MarkedLines
+from provider.worker.prints import LONGEST, MOST_BEGUN, _MarkedLines
 from tests.conftest import PATIENCE
 
 
@@ -141,6 +141,14 @@ def test_a_line_that_does_not_end_is_not_kept_for_ever(output):
     print(" and more", file=output.stream)
     reader.join(PATIENCE)
     assert b"".join(drained) == b"\x1e3 " + b"x" * (LONGEST + 1) + b" and more\n"
+
+
+def test_what_nobody_ends_is_passed_on_before_there_is_too_much_of_it(output):
+    for number in range(1, 3 * MOST_BEGUN):
+        output.number = number
+        print("dot", end="", file=output.stream)
+        assert len(output.raw.begun) <= MOST_BEGUN
+    assert output.came() == [(number, "dot") for number in range(1, 2 * MOST_BEGUN)]
 
 
 def test_bytes_and_half_characters_can_be_written(output):
