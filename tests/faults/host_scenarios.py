@@ -7,6 +7,7 @@ in its hands, and finds nothing of it left a second later.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import subprocess
@@ -50,8 +51,13 @@ async def _roll(field: Field) -> None:
 
 
 async def _stop(field: Field) -> None:
-    while await field.go_on(5000, 8000):
+    """Told to stop while its worker stands still, or all would be answered before it is asked."""
+    while (await field.go_on(5000, 8000)) and (worker := await field.worker()):
+        os.kill(worker, signal.SIGSTOP)
         field.provider.signal(signal.SIGTERM)
+        await field.logged("draining")
+        await asyncio.sleep(0.2)  # in which who does not wait for the worker would leave
+        os.kill(worker, signal.SIGCONT)
         await _until_left(field.provider)
         field.did["told to stop"] += 1
         await field.start_provider()

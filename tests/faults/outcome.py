@@ -83,12 +83,13 @@ def run(scenario: Scenario, seed: int, *, calls: int = 0, seconds: float = 0.0) 
     with tempfile.TemporaryDirectory(prefix="faults") as folder:
         field = Field(scenario, seed, Path(folder))
         outcome = Outcome(scenario.name, seed)
+        patience = 2 * PATIENCE + scenario.timeout + 4 * seconds
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             try:
-                patience = 2 * PATIENCE + scenario.timeout + 4 * seconds
                 runner.run(_run(field, outcome, calls or scenario.calls, seconds, patience))
             except TimeoutError:
                 outcome.problems += ["it hangs; the log ends with", *_tail(field)]
+                outcome.seconds = patience
             except AssertionError as error:
                 first, *others = (str(error) or repr(error)).splitlines()
                 outcome.problems += [first, *others[-3:]]
@@ -169,7 +170,10 @@ def account(field: Field, outcome: Outcome) -> None:
     problems = outcome.problems
     for number, what in (
         (count.wrong, "were answered with something else"),
-        (0 if scenario.again else count.twice, "answers came to calls that were not open"),
+        (
+            0 if scenario.again else count.twice,
+            "were answered once more, or when nobody waited any more",
+        ),
         (count.late, f"were answered more than {LATE:g} s after their deadline"),
         (len(outcome.ran_twice), "were run twice"),
         (len(outcome.never_ran), "were answered with a result and not run"),
