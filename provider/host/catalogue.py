@@ -23,12 +23,19 @@ if TYPE_CHECKING:
     from provider.host.call import Call
     from provider.host.link import Link
 
+    _Key = tuple[Link, int]
+    """A question: who was asked, and its number there."""
+
 REMEMBERED = 4096
 """Names whose operation is remembered; callers make prefixes up, so there is an end to it."""
 LONGEST = 60.0
 """Seconds the making of schemas may take, unless told otherwise."""
 MOST_OPERATIONS = 10_000
 """Operations taken from one program."""
+MOST_COUNTED = 5 * MOST_OPERATIONS
+"""Operations whose numbers are kept, those of programs that serve no more included."""
+
+_MAKING = "the making of schemas"
 
 
 class Numbers:
@@ -99,7 +106,8 @@ class Catalogue:
     """
 
     def __init__(self, longest: float = LONGEST) -> None:
-        self.question = Question("the making of schemas", longest)
+        self.question = Question(_MAKING, longest)
+        """The newest about types."""
         self.all: list[Declared] = []
         self.batched = False
         """Whether any of them takes several calls at once."""
@@ -110,9 +118,10 @@ class Catalogue:
         self._free: dict[str, Declared] = {}
         self._remembered: dict[str, Declared] = {}
         self._schemas: dict[str, Any] | None = None
-        self._asked: dict[int, asyncio.Future[dict[str, Any] | CallError]] = {}
-        self._newest = 0
-        """The number of the question about this load, 0 for none."""
+        self._asked: dict[_Key, tuple[Question, asyncio.Future[dict[str, Any] | CallError]]] = {}
+        """Questions about types on their way; there may be one about an older load."""
+        self._newest: _Key | None = None
+        """The one about this load, None before it was asked."""
 
     def take(self, told: dict[str, Any]) -> None:
         """Note what a load came to; a part of it that is not as it should be is left out.
@@ -128,16 +137,19 @@ class Catalogue:
         self._by_name = {declared.name: declared for declared in self.all if not declared.free}
         self._free = {declared.name: declared for declared in self.all if declared.free}
         self._remembered = {}
+        if len(self._numbers) > MOST_COUNTED:
+            self._numbers = {declared.name: declared.numbers for declared in self.all}
 
     def renewed(self) -> None:
         """The program is another one; what was said of types was of the old one's."""
-        self._schemas, self._newest = None, 0
+        self._schemas = self._newest = None
 
-    def forget(self) -> None:
-        """The worker is gone, and answers nothing any more."""
-        self.renewed()
-        for number in list(self._asked):
-            self._settle(number, Unavailable("the worker died meanwhile; ask again"))
+    def forget(self, link: Link) -> None:
+        """This worker is gone, and answers nothing any more."""
+        for key in [key for key in self._asked if key[0] is link]:
+            if key == self._newest:
+                self._newest = None
+            self._settle(key, Unavailable("the worker died meanwhile; ask again"))
 
     def find(self, command: str) -> Declared | None:
         """The operation a call is for, as the worker finds it; None where there is none."""
@@ -183,12 +195,14 @@ class Catalogue:
             return self._schemas or {}
         if link is None or link.state not in TAKES_CALLS:
             raise Unavailable("no worker is ready", retry_after_ms=1000)
-        if not self._newest:
-            self._newest = link.number()
-            self._asked[self._newest] = asyncio.get_running_loop().create_future()
-            link.write(frame(FrameType.SCHEMA, self._newest))
-            self.question.asked(link, self._newest)
-        asked = self._asked[self._newest]
+        if self._newest is None:
+            number = link.number()
+            self._newest = link, number
+            self.question = Question(_MAKING, self.question.longest)
+            self._asked[self._newest] = self.question, asyncio.get_running_loop().create_future()
+            link.write(frame(FrameType.SCHEMA, number))
+            self.question.asked(link, number)
+        _, asked = self._asked[self._newest]
         try:
             made = await asyncio.wait_for(asyncio.shield(asked), patience)
         except TimeoutError:
@@ -199,18 +213,18 @@ class Catalogue:
             raise made
         return made
 
-    def told(self, number: int, told: dict[str, Any]) -> None:
-        """Take what the worker says of types."""
+    def told(self, link: Link, number: int, told: dict[str, Any]) -> None:
+        """Take what a worker says of types."""
         schemas = told.get("schemas")
         made: dict[str, Any] = schemas if isinstance(schemas, dict) else {}
-        if number and number == self._newest:
+        if (link, number) == self._newest:
             self._schemas = made
-        self._settle(number, made)
+        self._settle((link, number), made)
 
-    def _settle(self, number: int, made: dict[str, Any] | CallError) -> None:
-        asked = self._asked.pop(number, None)
-        if not self._asked:
-            self.question.settled()
+    def _settle(self, key: _Key, made: dict[str, Any] | CallError) -> None:
+        question, asked = self._asked.pop(key, (None, None))
+        if question is not None:
+            question.settled()
         if asked is not None and not asked.done():
             asked.set_result(made)
 

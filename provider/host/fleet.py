@@ -424,9 +424,9 @@ class Fleet:
         if any(slot.link is link for slot in self.slots):
             self._note_program(told)
 
-    def schemas_told(self, number: int, told: dict[str, Any]) -> None:
+    def schemas_told(self, link: Link, number: int, told: dict[str, Any]) -> None:
         """As `Owner.schemas_told`."""
-        self.catalogue.told(number, told)
+        self.catalogue.told(link, number, told)
 
     def joins(self, link: Link, loaded: dict[str, Any]) -> None:
         """As `Owner.joins`."""
@@ -463,7 +463,7 @@ class Fleet:
 
     def died(self, slot: Slot, death: Death) -> None:
         """As `Owner.died`."""
-        self.catalogue.forget()
+        self.catalogue.forget(death.link)
         self._waiting.extendleft(reversed(death.given_back))
         self._under_way = {reload for reload in self._under_way if not reload.untouched}
         self.deaths.note(death, quiet=self._leaving or death.expected)

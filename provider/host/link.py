@@ -37,7 +37,7 @@ from provider.wire.frames import (
 from provider.wire.progress import Progress, new_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from provider.host.call import Call, StreamedCall
     from provider.host.contract import WorkerSetup
@@ -82,7 +82,7 @@ class Link(asyncio.Protocol):
         on_files: called with this link and the map of each FILES frame.
         on_gone: called once, when the process is gone, with a sentence on how it died.
         on_trouble: called with the number and the text of each TROUBLE frame.
-        on_schemas: called with the number and the map of each SCHEMAS frame.
+        on_schemas: called with this link, the number and the map of each SCHEMAS frame.
         on_chunk: called for each chunk of a call that asked for a stream.
     """
 
@@ -95,7 +95,7 @@ class Link(asyncio.Protocol):
         on_files: Callable[[Link, dict[str, Any]], None],
         on_gone: Callable[[Link, str], None],
         on_trouble: Callable[[int, str], None] = lambda _number, _text: None,
-        on_schemas: Callable[[int, dict[str, Any]], None] = lambda _number, _told: None,
+        on_schemas: Callable[[Link, int, dict[str, Any]], None] = lambda *_told: None,
         on_chunk: Callable[[Call, bytes], None] = lambda _call, _chunk: None,
         burst: Burst | None = None,
     ) -> None:
@@ -457,6 +457,7 @@ class Link(asyncio.Protocol):
         try:
             frames = self._reader.feed(data)
         except FrameError as error:
+            self._take(error.before)
             self._doubt(error)
             return
         self._take(frames)
@@ -468,7 +469,7 @@ class Link(asyncio.Protocol):
             with contextlib.suppress(FrameError):
                 self._take(FrameReader().feed(self._progress.held()))
 
-    def _take(self, frames: list[tuple[int, int, bytes]]) -> None:
+    def _take(self, frames: Sequence[tuple[int, int, bytes]]) -> None:
         burst, take, on_answer = self._burst, self.calls.pop, self._on_answer
         burst.begin()
         for kind, number, body in frames:
@@ -562,7 +563,7 @@ class Link(asyncio.Protocol):
         elif kind == FrameType.TROUBLE:
             self._on_trouble(number, str(told.get("trouble") or ""))
         elif kind == FrameType.SCHEMAS:
-            self._on_schemas(number, told)
+            self._on_schemas(self, number, told)
         else:
             raise FrameError(f"a frame of type {kind} is not for the host")
 

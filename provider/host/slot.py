@@ -81,7 +81,7 @@ class Owner(Protocol):
     def described(self, link: Link, told: dict[str, Any]) -> None:
         """A worker told of its program again."""
 
-    def schemas_told(self, number: int, told: dict[str, Any]) -> None:
+    def schemas_told(self, link: Link, number: int, told: dict[str, Any]) -> None:
         """A worker told of the types of its program."""
 
     def reload_answered(self, reload: Reload, told: dict[str, Any]) -> None:

@@ -18,7 +18,10 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 VERSION = 1
 """Of this language between host and worker; both ends come from the same installation."""
@@ -89,7 +92,14 @@ class Encoding(IntEnum):
 
 
 class FrameError(Exception):
-    """The other end of the link sent something that is no frame."""
+    """The other end of the link sent something that is no frame.
+
+    Attributes:
+        before: frames that came whole before it, with the same bytes, as `FrameReader.feed` has
+            them.
+    """
+
+    before: Sequence[tuple[int, int, bytes]] = ()
 
 
 _HEAD = struct.Struct("<IBQ")
@@ -214,7 +224,9 @@ class FrameReader:
         while end - position >= head:
             length, kind, number = unpack(data, position)
             if length < OVERHEAD or length > most or kind not in _FRAME_TYPES:
-                raise FrameError(f"type {kind} with {length} bytes is no frame")
+                error = FrameError(f"type {kind} with {length} bytes is no frame")
+                error.before = frames
+                raise error
             after = position + 4 + length
             if after > end:
                 self.wanted = after - end

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 
 import cbor2
 import pytest
 
 from provider.errors import CallTimeout, InvalidArgument, Unavailable, UnknownOperation
-from provider.host.catalogue import REMEMBERED, Catalogue
+from provider.host.catalogue import MOST_COUNTED, MOST_OPERATIONS, REMEMBERED, Catalogue
+from provider.host.fleet import FleetOptions
 from tests.conftest import PATIENCE
 
 PROGRAM = """
@@ -190,6 +193,41 @@ async def test_the_clock_of_schemas_stands_while_a_call_runs(house, events):
     assert house.fleet.restarts == 0
 
 
+async def test_what_the_old_worker_says_late_is_not_of_the_new_one(house):
+    await house.start(PROGRAM, fleet=FleetOptions(fresh=True))
+    running = await house.at_the_gate("a")
+    of_the_old = asyncio.ensure_future(house.fleet.schemas(PATIENCE))
+    await house.turn()
+    house.save(PROGRAM.replace("-> int", "-> float"))
+    assert await house.call("reload") is True
+    house.fleet.link.number()  # so that both questions have the same one
+    assert (await house.fleet.schemas(PATIENCE))["add"]["result"] == {"type": "number"}
+    house.open_gate()
+    assert await running == "a"
+    assert (await of_the_old)["add"]["result"] == {"type": "integer"}
+    assert (await house.fleet.schemas(PATIENCE))["add"]["result"] == {"type": "number"}
+
+
+async def test_the_death_of_another_worker_is_no_matter(house):
+    await house.start(PROGRAM, fleet=FleetOptions(workers=2))
+    running = [await house.at_the_gate("a"), await house.at_the_gate("b")]
+    waiting = asyncio.ensure_future(house.fleet.schemas(PATIENCE))
+    await house.turn()
+    os.kill(house.fleet.slots[1].link.pid, signal.SIGKILL)
+    await house.events.until("worker_lost")
+    house.open_gate()
+    assert "gate" in await waiting
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+def test_names_of_many_loads_are_not_kept_for_ever():
+    kept = Catalogue()
+    for load in range(8):
+        kept.take({"operations": [{**ADD, "name": f"{load}_{n}"} for n in range(MOST_OPERATIONS)]})
+        assert len(list(kept.counted())) <= MOST_COUNTED
+    assert kept.find(f"{load}_0") is not None
+
+
 async def test_without_operations_or_a_worker_nothing_is_asked(house):
     await house.start()
     assert await house.fleet.schemas(PATIENCE) == {}
@@ -199,6 +237,6 @@ async def test_without_operations_or_a_worker_nothing_is_asked(house):
 
 def test_what_nobody_asked_for_is_not_taken():
     made = catalogue(ADD)
-    made.told(7, cbor2.loads(cbor2.dumps({"schemas": {"add": {}}})))
-    made.told(0, {"schemas": {"add": {}}})
+    made.told(None, 7, cbor2.loads(cbor2.dumps({"schemas": {"add": {}}})))
+    made.told(None, 0, {"schemas": {"add": {}}})
     assert made._schemas is None
