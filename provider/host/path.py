@@ -145,10 +145,7 @@ class CallPath:
             self._catalogue.count(call, error)
         if error is not None:
             self._account_for(call, error)
-        try:
-            call.answer(call, result, error)
-        except Exception:  # noqa: BLE001  a door that fails with one answer keeps no other one back
-            _log.exception("answer_failed", operation=call.operation, request_id=call.request_id)
+        self._tell(call, result, error)
 
     def give_up(self, call: Call, error: CallError) -> None:
         """Answer a call nobody waits for any more; one in the hands of a worker it is told of.
@@ -176,6 +173,12 @@ class CallPath:
         for call in list(self._fleet.open_calls()):
             self.finish(call, None, Unavailable(reason, retry_after_ms=1000))
 
+    def _tell(self, call: Call, result: bytes | None, error: CallError | None) -> None:
+        try:
+            call.answer(call, result, error)
+        except Exception:  # noqa: BLE001  a door that fails with one answer keeps no other one back
+            _log.exception("answer_failed", operation=call.operation, request_id=call.request_id)
+
     def _account_for(self, call: Call, error: CallError) -> None:
         # The author of the dispatch module reads logs; the caller reads the answer. Both get it.
         log = _log.debug if error.fault is Fault.CALLER else _log.error
@@ -199,14 +202,14 @@ class CallPath:
             return False
         call.open = False
         self._catalogue.count(call, None)
-        call.answer(call, result, None)
+        self._tell(call, result, None)
         return True
 
     def _refuse(self, call: Call, error: CallError) -> None:
         call.open = False
         self._admission.refused(error)
         self._catalogue.count(call, error)
-        call.answer(call, None, error)
+        self._tell(call, None, error)
 
     def _wake_for(self, deadline: float) -> None:
         # One timer for all calls, set to the nearest deadline. Calls that were answered meanwhile

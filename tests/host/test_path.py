@@ -315,6 +315,10 @@ async def test_a_door_that_fails_with_one_answer_keeps_back_no_other(house):
     assert await asyncio.gather(*calls) == list(range(6))
     assert house.events.of("answer_failed", operation="echo")
     assert house.fleet.restarts == 0
+    house.path.draining = True
+    house.path.submit(Call("refused", b"\x07", Encoding.CBOR, math.inf, fail))
+    assert house.events.of("answer_failed", operation="refused")
+    house.path.draining = False
 
 
 async def test_a_call_is_finished_once(house):
