@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import nats
 import pytest
 
 from tests import forked
-from tests.conftest import PATIENCE, NatsServer, clean_environment
+from tests.conftest import PATIENCE, clean_environment
 from tests.documents import ROOT
 
 PROGRAM = """
@@ -51,9 +52,29 @@ def bench(provider_command, house):
     return run
 
 
-def until_answered(process):
+@contextlib.contextmanager
+def long_one(folder, *arguments, **environment):
+    """One that would go on for minutes: the process, its standard output, its standard error."""
+    process = forked.Process(
+        [*LONG, *arguments],
+        clean_environment(**environment),
+        folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout as told, process.stderr as said:
+        try:
+            yield process, told, said
+        finally:
+            process.kill()
+            process.wait()
+
+
+def until_answered(said):
     """Read how it goes until there are results."""
-    for line in process.stderr:
+    for line in said:
         if re.search(rb"[1-9]\d* calls/s", line):
             return
     raise AssertionError("it ended without a result")
@@ -196,20 +217,11 @@ def test_a_function_that_is_slower_than_the_timeout(bench):
 
 
 def test_ctrl_c_ends_it_with_the_figures_so_far(house, tmp_path):
-    process = forked.Process(
-        [*LONG, "--warm-up", "0"],
-        clean_environment(**of(house)),
-        tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    with process.stdout, process.stderr:
-        until_answered(process)
+    with long_one(tmp_path, "--warm-up", "0", **of(house)) as (process, out, err):
+        until_answered(err)
         process.send_signal(signal.SIGINT)
-        told = json.loads(process.stdout.read())
-        process.stderr.read()
+        told = json.loads(out.read())
+        err.read()
         assert process.wait(PATIENCE) == 130
     assert told["ended"] == "interrupted"
     assert 0 < told["seconds"] < 600
@@ -232,20 +244,11 @@ def test_no_server(provider_command, unused_tcp_port):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGSTOP])
 def test_it_ends_early_when_nobody_answers_any_more(start_provider, tmp_path, number):
     provider = start_provider(PROGRAM)
-    process = forked.Process(
-        [*LONG, "--timeout", "1s"],
-        clean_environment(**of(provider)),
-        tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    with process.stdout, process.stderr:
-        until_answered(process)
+    with long_one(tmp_path, "--timeout", "1s", **of(provider)) as (process, out, err):
+        until_answered(err)
         os.kill(provider.pid, number)
-        told = json.loads(process.stdout.read())
-        said = process.stderr.read().decode()
+        told = json.loads(out.read())
+        said = err.read().decode()
         assert process.wait(PATIENCE) == 4
     if number == signal.SIGSTOP:
         os.kill(provider.pid, signal.SIGCONT)
@@ -254,23 +257,13 @@ def test_it_ends_early_when_nobody_answers_any_more(start_provider, tmp_path, nu
     assert told["results"] > 0
 
 
-def test_it_ends_when_the_connection_is_lost(start_provider, tmp_path):
-    server = NatsServer()
-    provider = start_provider(PROGRAM, nats=server.url)
-    process = forked.Process(
-        LONG,
-        clean_environment(**of(provider)),
-        tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    with process.stdout, process.stderr:
-        until_answered(process)
-        server.stop()
-        told = json.loads(process.stdout.read())
-        assert b"connection to NATS was lost" in process.stderr.read()
+def test_it_ends_when_the_connection_is_lost(nats_server, start_provider, tmp_path):
+    provider = start_provider(PROGRAM, nats=nats_server.url)
+    with long_one(tmp_path, **of(provider)) as (process, out, err):
+        until_answered(err)
+        nats_server.stop()
+        told = json.loads(out.read())
+        assert b"connection to NATS was lost" in err.read()
         assert process.wait(PATIENCE) == 4
     assert told["ended"] == "connection_lost"
 
@@ -344,21 +337,13 @@ async def test_ctrl_c_before_anything_was_counted(shared_nats, tmp_path):
     client = await nats.connect(shared_nats.url)
     silent = await client.subscribe("wasmbus.rpc.silent.python.default")
     await client.flush()
-    process = forked.Process(
-        LONG,
-        clean_environment(NATS_URL=shared_nats.url, PROVIDER_LATTICE="silent"),
-        tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    with process.stdout, process.stderr:
+    address = {"NATS_URL": shared_nats.url, "PROVIDER_LATTICE": "silent"}
+    with long_one(tmp_path, **address) as (process, out, err):
         await silent.next_msg(PATIENCE)
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 130
-        assert process.stdout.read() == b""
-        assert b"stopped before anything was counted" in process.stderr.read()
+        assert out.read() == b""
+        assert b"stopped before anything was counted" in err.read()
     await client.close()
 
 
