@@ -30,6 +30,7 @@ from nats.aio.transport import TcpTransport
 from nats.protocol import command
 from nats.protocol.parser import PERMISSIONS_ERR, STALE_CONNECTION
 
+from provider.denied import Denials
 from provider.steady_parser import SteadyParser
 from provider.telemetry import logs
 from provider.unconfirmed import MOST_AGAIN, Unconfirmed
@@ -86,6 +87,7 @@ class SteadyClient(Client):
     Attributes:
         most_pending: bytes that wait to be sent, or to be read by the server, at most.
         unconfirmed: what was posted and the server has not been heard to have read.
+        denials: of the server, for whoever waits on what it denies.
         numbers: counted for whoever watches.
         why: the connection was lost the last time.
     """
@@ -96,6 +98,7 @@ class SteadyClient(Client):
         super().__init__()
         self._ps = SteadyParser(self)
         self.unconfirmed = Unconfirmed(self._ping_behind)
+        self.denials = Denials()
         self.numbers = ConnectionNumbers()
         self.why = ""
         self._moving = False
@@ -214,6 +217,7 @@ class SteadyClient(Client):
             self._status = Client.RECONNECTING
             await asyncio.sleep(AGAIN)
         if self.is_connected:
+            self.denials.forget()
             self.unconfirmed.connected()
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
@@ -264,6 +268,7 @@ class SteadyClient(Client):
 
     async def _process_err(self, err_msg: str) -> None:
         if STALE_CONNECTION in err_msg or PERMISSIONS_ERR in err_msg:
+            self.denials.tell(err_msg)
             await super()._process_err(err_msg)
             return
         if not any(word in err_msg for word in _FIRM):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import nats.errors
 
 from provider.carried import check_carried
+from provider.denied import noticing
 from provider.errors import CallError, CallTimeout, Unavailable
 from provider.wire.streamed import Said, StreamReader, write_said
 from provider.wire.window import BYTES, CHUNKS
@@ -54,6 +55,7 @@ async def streamed_answer(
         TooLarge: the server does not carry so much.
         NoRespondersError: nobody listens.
         CallTimeout: the end did not come in time.
+        Unauthorized: the server does not let this user call there.
         Unavailable: NATS did not take it.
         CallError: the error that ended the stream.
         BadResult: what came is no stream, or a part of it is missing.
@@ -64,7 +66,7 @@ async def streamed_answer(
     flow, taken, size = "", 0, 0
     # nats-py loses a message that comes in the moment in which somebody stops waiting for it, and
     # the first one says where the stream is steered.
-    first = asyncio.ensure_future(_next(subscription, subject, end))
+    first = asyncio.ensure_future(_next(client, subscription, subject, end))
     try:
         await asyncio.wait({first})
         message = await first
@@ -81,7 +83,7 @@ async def streamed_answer(
             if flow and (taken >= CHUNKS // 2 or size >= BYTES // 2):
                 await _say(client, flow, Said(credit=taken))
                 taken = size = 0
-            message = await _next(subscription, subject, end)
+            message = await _next(client, subscription, subject, end, flow)
     except asyncio.CancelledError:
         flow = flow or await _flow_of(first)
         raise
@@ -130,12 +132,15 @@ async def _flow_of(first: asyncio.Future[Msg]) -> str:
     return ""
 
 
-async def _next(subscription: Subscription, subject: str, end: float) -> Msg:
+async def _next(
+    client: Client, subscription: Subscription, subject: str, end: float, flow: str = ""
+) -> Msg:
     left = end - asyncio.get_running_loop().time()
     try:
-        message = await subscription.next_msg(
-            None if left == math.inf else min(max(left, 0.001), threading.TIMEOUT_MAX)
-        )
+        with noticing(client, flow or subject):  # what was published on last
+            message = await subscription.next_msg(
+                None if left == math.inf else min(max(left, 0.001), threading.TIMEOUT_MAX)
+            )
     except nats.errors.TimeoutError:
         raise CallTimeout(f"the stream on {subject} did not end in time") from None
     except nats.errors.Error as error:

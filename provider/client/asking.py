@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import nats.errors
 
 from provider.client.calling import LATER, NoProvider, nobody, not_taken, request_answer
+from provider.denied import noticing
 from provider.errors import BadResult, CallError, CallTimeout
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ class Asking:
             try:
                 await self._client.publish(subject, b"", reply=inbox)
                 while (left := end - asyncio.get_running_loop().time()) > 0:
-                    message = await subscription.next_msg(min(left, threading.TIMEOUT_MAX))
+                    with noticing(self._client, subject):
+                        message = await subscription.next_msg(min(left, threading.TIMEOUT_MAX))
                     if message.headers and message.headers.get("Status") == "503":
                         raise nobody(subject)
                     yield message

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import nats.errors
 
 from provider.carried import check_carried
+from provider.denied import noticing
 from provider.errors import CallTimeout, Unavailable
 
 if TYPE_CHECKING:
@@ -60,17 +61,19 @@ async def request_answer(
         TooLarge: the server does not carry so much.
         NoProvider: nobody listens.
         CallTimeout: no answer came in time.
+        Unauthorized: the server does not let this user call there.
         Unavailable: NATS did not take it.
     """
     check_carried(client, data, headers)
     patience = seconds + later if seconds and seconds != math.inf else None
     try:
-        return await client.request(
-            subject,
-            data,
-            timeout=patience,  # type: ignore[arg-type]  # None waits
-            headers=headers,
-        )
+        with noticing(client, subject):
+            return await client.request(
+                subject,
+                data,
+                timeout=patience,  # type: ignore[arg-type]  # None waits
+                headers=headers,
+            )
     except nats.errors.NoRespondersError:
         raise nobody(subject) from None
     except nats.errors.TimeoutError:
