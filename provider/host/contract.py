@@ -125,6 +125,12 @@ def resolve(
         if not folder.is_dir():
             raise StartError(f"PYTHON_PATH names {folder}, which is not a folder")
     inherited = environ.get("PYTHONPATH", "").split(os.pathsep)
+    _check_names(
+        ("PYTHON_MAIN", main_path or ""),
+        ("PYTHON_DISPATCH", dispatch_path or ""),
+        *(("PYTHON_PATH", str(folder)) for folder in path),
+        *(("PYTHONPATH", folder) for folder in inherited),
+    )
     environment = _environment(environ, venv)
     resources = resources or Resources()
     worker_user = WorkerUser.find(user) if user else None
@@ -199,6 +205,17 @@ def _dispatch(dispatch: str, main: str | None) -> str:
     raise StartError(
         f"PYTHON_DISPATCH names {dispatch}, which does not exist (looked for {looked})"
     )
+
+
+def _check_names(*named: tuple[str, str]) -> None:
+    for variable, path in named:
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise StartError(
+                f"{variable} names {path!a}, which is not UTF-8 and cannot be told to the worker; "
+                "rename it"
+            ) from None
 
 
 def _environment(environ: Mapping[str, str], venv: Path | None) -> dict[str, str]:

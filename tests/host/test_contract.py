@@ -250,3 +250,24 @@ async def test_user_code_imports_from_the_further_folders(house, tmp_path):
         environ={**os.environ, "PYTHONPATH": str(tmp_path / "two")},
     )
     assert await house.call("names") == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    "variable", ["PYTHON_MAIN", "PYTHON_DISPATCH", "PYTHON_PATH", "PYTHONPATH"]
+)
+def test_a_path_that_is_no_utf_8_is_named(tmp_path, variable):
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    program = tmp_path / "dispatch.py"
+    for file in (program, odd / "dispatch.py"):
+        file.write_text(
+            "def handle(command, arg): return arg\ndef main(command, arg): return arg\n"
+        )
+    given = {
+        "PYTHON_MAIN": {"main": odd / "dispatch.py", "dispatch": None},
+        "PYTHON_DISPATCH": {"dispatch": str(odd / "dispatch.py")},
+        "PYTHON_PATH": {"path": [odd]},
+        "PYTHONPATH": {"environ": {"PYTHONPATH": str(odd)}},
+    }[variable]
+    with pytest.raises(StartError, match=rf"^{variable} names .*caf.*, which is not UTF-8"):
+        resolve(**{"venv": None, "main": None, "dispatch": str(program), **given})
