@@ -71,6 +71,7 @@ class Renewals:
         self._due: collections.deque[tuple[Sequence[Slot], Cause, Reload | None]]
         self._due = collections.deque()
         self._work: asyncio.Task[None] | None = None
+        self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
         self._marks: dict[Slot, int] = {}
         """After so many calls each of them is recycled."""
@@ -82,7 +83,8 @@ class Renewals:
             self._look_again(LOOK)
 
     async def stop(self) -> None:
-        """End what is under way."""
+        """End what is under way, and begin nothing any more."""
+        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
         if self._work is not None:
@@ -136,7 +138,7 @@ class Renewals:
 
     def _add(self, slots: Sequence[Slot], cause: Cause, reload: Reload | None) -> None:
         self._due.append((slots, cause, reload))
-        if self._work is None or self._work.done():
+        if not self._stopped and (self._work is None or self._work.done()):
             self._work = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:

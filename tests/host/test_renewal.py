@@ -415,3 +415,12 @@ async def test_what_goes_wrong_with_a_fresh_worker_is_told_whatever_it_is(house)
     assert [link.state for link in house.fleet.links] == [State.READY]
     house.slot.setup = kept
     assert await house.call("reload") is True
+
+
+async def test_once_that_is_stopped_nobody_is_recycled(house):
+    await house.start(program("it"), fleet=FleetOptions(recycle=RecycleOptions(calls=1)))
+    await house.fleet._renewals.stop()
+    first = await house.call("who")
+    for _ in range(5):
+        assert await house.call("who") == first
+    assert house.slot.coming == 0
