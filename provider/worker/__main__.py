@@ -32,8 +32,11 @@ def start(package: str, arguments: "list[str]") -> int:
             file=sys.stderr,
         )
         return 3
+    import gc
     import importlib.util
 
+    # What is imported stays, and to look for garbage in between takes a fifteenth of the start.
+    gc.disable()
     spec = importlib.util.spec_from_file_location(
         "provider", package + "/__init__.py", submodule_search_locations=[package]
     )
@@ -61,6 +64,7 @@ def start(package: str, arguments: "list[str]") -> int:
             )
             return 3
         from provider.worker.serve import serve
+    gc.enable()
 
     return serve(int(arguments[0]), int(arguments[1]))
 

@@ -263,3 +263,15 @@ def test_only_what_the_environment_has_is_on_the_path(start, code):
     assert sysconfig.get_path("stdlib") in path
     assert set(path[:-1]) <= set(sys.path)
     assert site.getusersitepackages() not in path
+
+
+def test_garbage_is_collected_while_the_users_code_runs(start, code):
+    worker = start()
+    worker.load(
+        code.write(
+            "dispatch.py",
+            "import gc\nAT_LOAD = gc.isenabled()\n"
+            "def handle(command, arg): return [AT_LOAD, gc.isenabled()]",
+        )
+    )
+    assert worker.ask("x") == [True, True]
