@@ -1,8 +1,8 @@
 """What a start takes, what is resident after it, and what a look at the program's files costs.
 
 The rule of this file: warm means that everything was read from disk and compiled before, so the
-first start of each kind is not counted. What is quoted is the median. A worker is started twice over:
-with its host, where both share the cores, and again after it was killed, where it has one to itself.
+first start of each kind is not counted. What is quoted is the median. A worker is started in two
+ways: with its host, where both share the cores, and after it was killed, where one is its own.
 """
 
 from __future__ import annotations
