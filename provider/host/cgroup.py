@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -28,43 +29,62 @@ _LOOK_AGAIN = 0.002
 _OURS = "provider-host"
 """Where the host goes, if groups beside it are to have limits."""
 
+_NAME = "provider-worker-"
+"""What names of groups begin with. Process id, chance and number make them those of one process."""
+_TRIES = 3
+"""How often a group is made that somebody else removes because it is empty."""
+
 _numbers = itertools.count(1)
 
 
 class Group:
-    """The group of one worker.
+    """The group of one worker. It is there from `enter` on, so that it can be told of before.
 
     Args:
-        folder: of the group; it is made.
+        folder: of the group, which nobody else has.
         limits: what is written to which file of it.
-
-    Raises:
-        OSError: the system does not let us.
     """
 
     def __init__(self, folder: Path, limits: Mapping[str, str]) -> None:
         self.folder = folder
         self.limited = bool(limits)
         """Whether it has limits."""
-        folder.mkdir()
-        try:
-            for file, text in limits.items():
-                (folder / file).write_text(text)
-            # Without swap, or the limit were one of how much is in memory at a time.
-            if "memory.max" in limits and (folder / "memory.swap.max").exists():
-                (folder / "memory.swap.max").write_text("0")
-        except BaseException:  # whatever it is, no empty group is left
-            self.remove_empty()
-            raise
+        self._limits = limits
+        self._over = False
+        self._making = threading.Lock()
 
-    def enter(self, pid: int) -> None:
-        """Put a process into it. Takes some milliseconds, which the kernel waits for others.
+    def enter(self, pid: int | None) -> None:
+        """Make it, and put a process into it, None for none yet; not once it was to be removed.
+
+        Takes some milliseconds, which the kernel waits for others, so it may be called in a thread.
 
         Raises:
-            OSError: the system does not let us.
+            OSError: the system does not let us; no group is left then.
         """
-        with contextlib.suppress(ProcessLookupError):  # it has died meanwhile
-            (self.folder / "cgroup.procs").write_text(str(pid))
+        with self._making:
+            for tries in reversed(range(_TRIES)):
+                if self._over:
+                    return
+                self.folder.mkdir()
+                try:
+                    self._fill(pid)
+                except BaseException:  # whatever it is, no empty group is left
+                    taken = not self.folder.exists()
+                    _removed(self.folder)
+                    if not taken or not tries:
+                        raise
+                else:
+                    return
+
+    def _fill(self, pid: int | None) -> None:
+        for file, text in self._limits.items():
+            (self.folder / file).write_text(text)
+        # Without swap, or the limit were one of how much is in memory at a time.
+        if "memory.max" in self._limits and (self.folder / "memory.swap.max").exists():
+            (self.folder / "memory.swap.max").write_text("0")
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):  # it has died meanwhile
+                (self.folder / "cgroup.procs").write_text(str(pid))
 
     def kill(self) -> None:
         """End all processes in it, where the kernel can (Linux 5.14)."""
@@ -78,28 +98,36 @@ class Group:
 
     @property
     def ran_out_of_memory(self) -> bool:
-        """Whether a process in it was killed because the group had no memory left."""
+        """Whether a process in it was killed because the group had no memory left.
+
+        Who is killed because a group above it or the machine has none is another matter.
+        """
         with contextlib.suppress(OSError, ValueError):
-            events = (self.folder / "memory.events").read_text().split()
-            return int(events[events.index("oom_kill") + 1]) > 0
+            words = (self.folder / "memory.events").read_text().split()
+            events = dict(zip(words[::2], map(int, words[1::2]), strict=True))
+            return events.get("oom", 0) > 0 and events.get("oom_kill", 0) > 0
         return False
 
-    async def remove(self) -> None:
-        """Remove it, once the processes in it are gone."""
+    async def remove(self) -> bool:
+        """Remove it, once the processes in it are gone; whether they were in time."""
         end = time.monotonic() + REMOVED_WITHIN
         # The kernel tells nobody who waits that a group has become empty.
-        while not self.remove_empty() and time.monotonic() < end:  # noqa: ASYNC110  as above
+        while not self.remove_empty():
+            if time.monotonic() > end:
+                _late.append(self)
+                return False
             await asyncio.sleep(_LOOK_AGAIN)
+        return True
 
     def remove_empty(self) -> bool:
         """Remove it if no process is left in it; whether it is gone."""
-        try:
-            self.folder.rmdir()
-        except FileNotFoundError:
-            return True
-        except OSError:
+        self._over = True
+        if not self._making.acquire(blocking=False):
             return False
-        return True
+        try:
+            return _removed(self.folder)
+        finally:
+            self._making.release()
 
 
 class Groups:
@@ -113,10 +141,11 @@ class Groups:
     def __init__(self, folder: Path, limits: Mapping[str, str]) -> None:
         self.folder = folder
         self.limits = limits
+        self._mark = f"{_NAME}{os.getpid()}-{os.urandom(4).hex()}-"
 
     @classmethod
     def find(cls, limits: Mapping[str, str], proc: Path = Path("/proc/self")) -> Self | None:
-        """See whether the system lets us make groups with these limits.
+        """See whether the system lets us make groups with these limits, and tidy up there.
 
         Args:
             limits: what each group gets, by file; the part of its name before the dot is the
@@ -133,21 +162,18 @@ class Groups:
         try:
             folder = _with_controllers(folder, wanted)
             made = cls(folder, limits)
-            made.make().remove_empty()
+            tried = made.make()
+            tried.enter(None)
         except OSError:
             return None
+        tried.remove_empty()
+        _tidy(folder)
         return made
 
     def make(self) -> Group:
-        """Make a group.
-
-        Raises:
-            OSError: the system does not let us any more.
-        """
-        while True:
-            name = f"provider-worker-{os.getpid()}-{next(_numbers)}"
-            with contextlib.suppress(FileExistsError):
-                return Group(self.folder / name, self.limits)
+        """A group for a worker, to be entered."""
+        _late[:] = [group for group in _late if not group.remove_empty()]
+        return Group(self.folder / f"{self._mark}{next(_numbers)}", self.limits)
 
 
 def groups_for(limits: Mapping[str, str], knobs: str) -> Groups:
@@ -215,3 +241,35 @@ def _with_controllers(folder: Path, wanted: set[str]) -> Path:
         ours.rmdir()
         raise
     return folder
+
+
+def _removed(folder: Path) -> bool:
+    """Remove a group with all below it, if no process is left in them; whether it is gone."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        with contextlib.suppress(OSError):
+            # What was in it may have made groups of its own.
+            below = [_removed(path) for path in folder.iterdir() if path.is_dir()]
+            if below and all(below):
+                folder.rmdir()
+                return True
+        return False
+    return True
+
+
+def _tidy(folder: Path) -> None:
+    """Remove empty groups of workers that are left there: their host was killed, with all of it.
+
+    Whoever is about to enter such a group makes it again.
+    """
+    for path in folder.glob(f"{_NAME}*"):
+        with contextlib.suppress(OSError):
+            if "populated 0" in (path / "cgroup.events").read_text().splitlines():
+                _removed(path)
+
+
+_late: list[Group] = []
+"""Groups whose processes had not gone in time."""

@@ -37,7 +37,7 @@ class Circumstances:
         self.usage: resource.struct_rusage | None = None
         """What it had used."""
         self.group_ran_out = False
-        """Whether its control group had no memory left."""
+        """Whether the system killed a process of its control group, which had no memory left."""
         self._killed_before = _killed_for_memory()
 
     def cause(self, code: int, resources: Resources, last_words: Sequence[str]) -> str:
@@ -49,7 +49,7 @@ class Circumstances:
             last_words: last lines of its standard error.
         """
         memory = f"{knobs.MEMORY} ({format_size(resources.memory)})"
-        if self.group_ran_out:
+        if self.group_ran_out and -code == signal.SIGKILL:
             return f"; together with its children it ran over {memory}"
         if -code in (signal.SIGXCPU, signal.SIGKILL) and self._used_up(resources):
             allowed = format_duration(resources.cpu_time)
@@ -61,6 +61,8 @@ class Circumstances:
             reached = {knob for sign, knob in _SIGNS if sign in words} & set(resources.limits())
             if reached:
                 return f"; most likely it ran into {' or '.join(sorted(reached))}"
+        if self.group_ran_out:
+            return f"; before, a child of it was killed: together they ran over {memory}"
         return ""
 
     def _used_up(self, resources: Resources) -> bool:

@@ -15,51 +15,61 @@ import os
 import signal
 import time
 
-REMOVED_WITHIN = 1.0
-"""Seconds the processes of a control group have to go."""
+REMOVED_WITHIN = 10.0
+"""Seconds the processes of a control group have to go. They were killed, but the system is busy."""
 
 
-def follow(pipe: int) -> dict[int, str]:
+def follow(pipe: int) -> dict[int, tuple[str, str]]:
     """Read what the host tells until it is gone.
 
     Args:
         pipe: whose other end only the host has.
 
     Returns:
-        The workers it left, and the folders of their control groups.
+        The workers it left: when they began, and the folders of their control groups.
     """
-    workers: dict[int, str] = {}
+    workers: dict[int, tuple[str, str]] = {}
     with os.fdopen(pipe, encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
             pid, _, folder = line[1:].rstrip("\n").partition(" ")
             if line.startswith("+"):
-                workers[int(pid)] = folder
+                workers[int(pid)] = (began(int(pid)), folder)
             else:
                 workers.pop(int(pid), None)
     return workers
 
 
-def end(workers: dict[int, str]) -> None:
+def end(workers: dict[int, tuple[str, str]]) -> None:
     """Kill these workers with all they have started, and remove their control groups."""
-    for pid, folder in workers.items():
+    for pid, (since, folder) in workers.items():
         if folder:
             with contextlib.suppress(OSError):
                 # It can be written, and neither read nor made.
                 os.write(os.open(folder + "/cgroup.kill", os.O_WRONLY), b"1")
-        with contextlib.suppress(OSError):
-            os.killpg(pid, signal.SIGKILL)
-    left = {folder for folder in workers.values() if folder}
+        # A worker that is gone has left its number to its process group, or to a stranger.
+        if began(pid) in ("", since):
+            with contextlib.suppress(OSError):
+                os.killpg(pid, signal.SIGKILL)
+    left = {folder for _, folder in workers.values() if folder}
     until = time.monotonic() + REMOVED_WITHIN
     while left and time.monotonic() < until:
-        for folder in list(left):
-            try:
-                os.rmdir(folder)
-            except FileNotFoundError:
-                pass
-            except OSError:
-                continue
-            left.discard(folder)
+        left = {folder for folder in left if not removed(folder)}
         time.sleep(0.002)
+
+
+def began(pid: int) -> str:
+    """When a process began, as the system counts; empty for none, and where it does not tell."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()[19].decode()
+    return ""
+
+
+def removed(folder: str) -> bool:
+    """Remove a control group with those below it, if they are empty; whether it is gone."""
+    for path, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+    return not os.path.exists(folder)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,15 @@ import contextlib
 import os
 import select
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from provider.errors import Unavailable
-from tests.conftest import PATIENCE, alive
+from tests.conftest import PATIENCE, alive, clean_environment, write
 from tests.host.groups import GROUPS, needs_groups
 
 STARTING = """
@@ -151,6 +153,59 @@ def test_nothing_outlives_a_killed_provider_by_a_second(start_provider, sessions
     assert provider.wait() == -signal.SIGKILL
 
 
+def groups(pid: int) -> list[str]:
+    """The control groups that a host has made."""
+    found = [] if GROUPS is None else GROUPS.folder.glob(f"provider-worker-{pid}-*")
+    return [path.name for path in found]
+
+
+def until_no_groups(pids: list[int]) -> bool:
+    """Wait until none of these hosts has a control group."""
+    end = time.monotonic() + PATIENCE
+    while any(map(groups, pids)):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+KILLED = """
+import os, runpy, signal, sys
+from provider.host.survivors import survivors
+
+survivors.add = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+sys.argv = ["provider", "run"]
+runpy.run_module("provider", run_name="__main__")
+"""
+
+
+@needs_groups
+def test_a_provider_killed_before_anybody_knows_of_its_worker_leaves_no_group(tmp_path):
+    write(tmp_path / "dispatch.py", "def handle(command, arg):\n    return arg\n")
+    environment = clean_environment(PYTHON_DISPATCH=str(tmp_path / "dispatch.py"))
+    with subprocess.Popen([sys.executable, "-c", KILLED], env=environment) as process:
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+    assert groups(process.pid) == []
+
+
+@pytest.mark.long
+@needs_groups
+def test_a_provider_killed_at_any_moment_of_its_start_leaves_no_group(start_provider):
+    killed = []
+    for moment in range(30):
+        provider = start_provider(
+            "def handle(command, arg):\n    return arg\n",
+            ready=False,
+            PROVIDER_WORKERS="2",
+            PROVIDER_WORKER_CGROUP="on",
+        )
+        time.sleep(moment * 0.015)
+        provider.signal(signal.SIGKILL)
+        assert provider.wait() == -signal.SIGKILL
+        killed.append(provider.pid)
+    assert until_no_groups(killed)
+
+
 def descendants(pid: int) -> set[int]:
     """The processes below one."""
     found = set(children(pid))
@@ -168,12 +223,11 @@ def children(pid: int) -> list[int]:
 def footprint(provider) -> dict[str, object]:
     """What the host has, and what it has made."""
     folder = Path(f"/proc/{provider.pid}")
-    groups = [] if GROUPS is None else GROUPS.folder.glob(f"provider-worker-{provider.pid}-*")
     return {
         "descriptors": len(list((folder / "fd").iterdir())),
         "threads": len(list((folder / "task").iterdir())),
         "children": len(children(provider.pid)),
-        "groups": len(list(groups)),
+        "groups": len(groups(provider.pid)),
         "files": sorted(path.name for path in Path(provider.environment["TMPDIR"]).iterdir()),
     }
 

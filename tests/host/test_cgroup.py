@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
+import threading
 
 import pytest
 
@@ -20,8 +21,16 @@ def group():
     made = GROUPS.make()
     yield made
     made.kill()
-    asyncio.run(made.remove())
+    assert asyncio.run(made.remove())
     assert not made.folder.exists()
+
+
+@pytest.fixture
+def sleeper():
+    """A process that does nothing."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process
+        process.kill()
 
 
 @needs_groups
@@ -40,7 +49,7 @@ def test_a_group_ends_all_that_is_in_it_whatever_session_it_is_in(group):
         assert process.wait(PATIENCE) == -signal.SIGKILL
     assert {process.pid, child} < {int(member) for member in members}
     assert all(until_gone(int(member)) for member in members)
-    asyncio.run(group.remove())
+    assert asyncio.run(group.remove())
     assert not group.folder.exists()
 
 
@@ -49,16 +58,107 @@ def test_who_is_dead_already_is_no_error(group):
     process = subprocess.Popen(["true"])
     process.wait()
     group.enter(process.pid)
+    assert group.folder.exists()
     assert not group.ran_out_of_memory
 
 
 @needs_groups
+def test_it_is_there_from_its_first_process_on_and_never_again(group):
+    # So that somebody else can know of it before, see the sentinel.
+    assert not group.folder.exists()
+    assert group.remove_empty()
+    group.enter(None)
+    assert not group.folder.exists()
+
+
+@needs_groups
+def test_what_is_being_made_is_removed_by_who_asks_once_more(group, monkeypatch):
+    # As where a start is given up while a thread waits for the kernel.
+    begun, go = threading.Event(), threading.Event()
+    fill = group._fill
+
+    def wait(pid):
+        begun.set()
+        assert go.wait(PATIENCE)
+        fill(pid)
+
+    monkeypatch.setattr(group, "_fill", wait)
+    entering = threading.Thread(target=group.enter, args=(None,))
+    entering.start()
+    assert begun.wait(PATIENCE)
+    assert not group.remove_empty()
+    go.set()
+    entering.join()
+    assert group.folder.exists()
+    assert group.remove_empty()
+
+
+@needs_groups
+def test_groups_that_were_made_in_it_go_along(group, sleeper):
+    group.enter(None)
+    below = group.folder / "own" / "deeper"
+    below.mkdir(parents=True)
+    (below / "cgroup.procs").write_text(str(sleeper.pid))
+    assert not group.remove_empty()
+    assert below.exists()
+    group.kill()
+    assert sleeper.wait(PATIENCE) == -signal.SIGKILL
+    assert asyncio.run(group.remove())
+    assert not group.folder.exists()
+
+
+@needs_groups
+def test_one_that_could_not_be_removed_in_time_is_removed_later(group, sleeper, monkeypatch):
+    monkeypatch.setattr("provider.host.cgroup.REMOVED_WITHIN", 0.0)
+    group.enter(sleeper.pid)
+    assert not asyncio.run(group.remove())
+    sleeper.kill()
+    sleeper.wait()
+    assert group.folder.exists()
+    GROUPS.make()
+    assert not group.folder.exists()
+
+
+@needs_groups
+def test_empty_groups_of_a_host_that_was_killed_with_all_are_removed_by_the_next(group, sleeper):
+    group.enter(None)
+    below = group.folder / "below"
+    below.mkdir()
+    (below / "cgroup.procs").write_text(str(sleeper.pid))
+    assert Groups.find({}) is not None
+    assert below.exists()  # somebody lives in it
+    sleeper.kill()
+    sleeper.wait()
+    assert Groups.find({}) is not None
+    assert not group.folder.exists()
+
+
+@needs_groups
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_who_loses_it_while_entering_makes_it_again(group, sleeper, monkeypatch, times):
+    # To another host, which takes it for one that is left.
+    fill, lost = group._fill, []
+
+    def lose(pid):
+        if len(lost) < times:
+            lost.append(pid)
+            group.folder.rmdir()
+        fill(pid)
+
+    monkeypatch.setattr(group, "_fill", lose)
+    if times == 3:  # there is something else wrong
+        with pytest.raises(FileNotFoundError):
+            group.enter(sleeper.pid)
+        assert not group.folder.exists()
+    else:
+        group.enter(sleeper.pid)
+        assert (group.folder / "cgroup.procs").read_text().split() == [str(sleeper.pid)]
+
+
+@needs_groups
 def test_names_are_never_used_twice():
-    first, second = GROUPS.make(), GROUPS.make()
-    assert first.folder != second.folder
-    assert first.remove_empty()
-    assert first.remove_empty()  # and asking again is no harm
-    assert second.remove_empty()
+    other = Groups(GROUPS.folder, {})  # as of another process with our number
+    assert len({groups.make().folder for groups in (GROUPS, GROUPS, other, other)}) == 4
 
 
 @needs_groups
@@ -119,6 +219,7 @@ def test_limits_are_written_to_the_files_of_the_group(system):
     (folder / "cgroup.subtree_control").write_text("memory pids")
     groups = Groups.find({"memory.max": "1000", "pids.max": "5"}, proc)
     group = groups.make()
+    group.enter(None)
     assert (group.folder / "memory.max").read_text() == "1000"
     assert (group.folder / "pids.max").read_text() == "5"
     assert group.limited
@@ -134,14 +235,18 @@ def test_controllers_are_asked_for(system):
 def test_what_killed_for_memory_tells(tmp_path):
     group = Group(tmp_path / "one", {})
     assert not group.limited
+    group.enter(None)
     events = group.folder / "memory.events"
     events.write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 0\noom_group_kill 0\n")
     assert not group.ran_out_of_memory
     events.write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 1\noom_group_kill 0\n")
     assert group.ran_out_of_memory
+    # The group above had none.
+    events.write_text("low 0\nhigh 0\nmax 0\noom 0\noom_kill 1\noom_group_kill 0\n")
+    assert not group.ran_out_of_memory
 
 
 def test_a_group_that_gets_no_limits_is_not_left(tmp_path):
     with pytest.raises(FileNotFoundError):
-        Group(tmp_path / "one", {"no/such.max": "1"})
+        Group(tmp_path / "one", {"no/such.max": "1"}).enter(None)
     assert not (tmp_path / "one").exists()

@@ -34,6 +34,19 @@ def test_a_group_without_memory():
     )
 
 
+def test_a_child_that_was_killed_for_memory_is_told_of_and_not_blamed():
+    died = Circumstances()
+    died.group_ran_out = True
+    for code in (3, -signal.SIGSEGV):
+        assert died.cause(code, LIMITED, []) == (
+            "; before, a child of it was killed: together they ran over "
+            "PROVIDER_WORKER_MEMORY (64MiB)"
+        )
+    assert died.cause(1, LIMITED, ["Too many open files"]) == (
+        "; most likely it ran into PROVIDER_WORKER_FILES"
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGXCPU, signal.SIGKILL])
 def test_no_processor_time_left(number):
     died = Circumstances()

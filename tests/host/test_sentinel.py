@@ -30,7 +30,8 @@ def family():
 
     yield start
     for process in started:
-        process.kill()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
@@ -78,6 +79,7 @@ def test_control_groups_are_ended_and_removed():
         apart = Apart()
         # The process group of another, so that only the control group can be what ends it.
         apart.tell(f"+{apart.process.pid} {group.folder}\n")
+        (group.folder / "own").mkdir()  # as its processes may
         apart.process.stdin.close()
         assert process.wait(PATIENCE) == -signal.SIGKILL
     apart.process.wait(PATIENCE)
@@ -87,7 +89,17 @@ def test_control_groups_are_ended_and_removed():
 def test_what_is_gone_already_is_no_error():
     with subprocess.Popen(["true"], start_new_session=True) as process:
         pass
-    sentinel.end({process.pid: "/nowhere", 2**22: ""})
+    sentinel.end({process.pid: ("", "/nowhere"), 2**22: ("", "")})
+
+
+def test_a_stranger_who_has_got_the_number_of_a_worker_is_left_alone(family):
+    stranger, worker = family(), family()
+    since = sentinel.began(worker[0])
+    assert since
+    assert int(since) >= int(sentinel.began(stranger[0]))
+    sentinel.end({stranger[0]: ("1", ""), worker[0]: (since, "")})
+    assert all(map(until_gone, worker))
+    assert all(map(alive, stranger))
 
 
 def test_signals_that_ask_to_end_do_not_end_it(family):
@@ -105,9 +117,13 @@ def test_signals_that_ask_to_end_do_not_end_it(family):
 
 def test_lines_are_read_to_their_end():
     ours, theirs = os.pipe()
-    os.write(theirs, b"+5 /folder with blanks\n+6 \n+7 /a\n-6\n-9\n")
+    us, nobody = os.getpid(), 2**22
+    os.write(theirs, b"+%d /folder with blanks\n+6 \n+%d /a\n-6\n-9\n" % (us, nobody))
     os.close(theirs)
-    assert sentinel.follow(ours) == {5: "/folder with blanks", 7: "/a"}
+    assert sentinel.follow(ours) == {
+        us: (sentinel.began(us), "/folder with blanks"),
+        nobody: ("", "/a"),
+    }
 
 
 def test_one_that_is_lost_is_replaced_and_told_everything(family):
