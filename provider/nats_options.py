@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provider.errors import StartError
+from provider.pem import load_certificate, no_authorities
 from provider.servers import with_scheme, without_secrets
 
 if TYPE_CHECKING:
@@ -107,17 +108,21 @@ class NatsOptions:
         return {"user_jwt_cb": credentials.jwt, "signature_cb": credentials.sign}
 
     def _encryption(self) -> dict[str, Any]:
+        if self.key is not None and self.cert is None:
+            raise StartError("NATS_KEY is of no use without its certificate, in NATS_CERT")
         if self.cert is None and self.ca is None:
             return {}
+        ca = None if self.ca is None else _existing("NATS_CA", self.ca)
         try:
-            context = ssl.create_default_context(
-                cafile=None if self.ca is None else str(_existing("NATS_CA", self.ca))
-            )
-            if self.cert is not None:
-                key = None if self.key is None else str(_existing("NATS_KEY", self.key))
-                context.load_cert_chain(str(_existing("NATS_CERT", self.cert)), key)
-        except (ssl.SSLError, OSError) as error:
-            raise StartError(f"the TLS files cannot be used: {error}") from None
+            context = ssl.create_default_context(cafile=ca)
+        except OSError as error:
+            if ca is None:
+                raise
+            raise no_authorities(ca, error, variable="NATS_CA") from None
+        if self.cert is not None:
+            key = None if self.key is None else _existing("NATS_KEY", self.key)
+            cert = _existing("NATS_CERT", self.cert)
+            load_certificate(context, cert, key, variables=("NATS_CERT", "NATS_KEY"))
         return {"tls": context}
 
     @property

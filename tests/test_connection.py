@@ -243,14 +243,27 @@ def test_tls_files_that_cannot_be_used(authority, tmp_path):
     text = tmp_path / "text.pem"
     text.write_text("no certificate")
     for options, says in (
-        (NatsOptions(ca=text), "the TLS files cannot be used"),
-        (NatsOptions(cert=cert, key=key), "the TLS files cannot be used"),
+        (NatsOptions(ca=text), r"text.pem has no certificates in PEM \(NATS_CA\)"),
+        (NatsOptions(cert=cert, key=key), r"\(NATS_CERT, NATS_KEY\): key values mismatch"),
+        (NatsOptions(cert=text), r"text.pem is no certificate and its key in PEM \(NATS_CERT"),
+        (NatsOptions(key=key), "NATS_KEY is of no use without its certificate, in NATS_CERT"),
         (NatsOptions(ca=tmp_path / "absent"), "NATS_CA names"),
         (NatsOptions(ca=ca, cert=tmp_path / "absent"), "NATS_CERT names"),
         (NatsOptions(ca=ca, cert=cert, key=tmp_path / "absent"), "NATS_KEY names"),
     ):
         with pytest.raises(StartError, match=says):
             options.as_arguments()
+
+
+def test_a_key_with_a_password_is_refused_and_nobody_is_asked(authority, tmp_path):
+    locked = tmp_path / "locked.key"
+    command = ["openssl", "ec", "-in", authority / "client.key", "-aes256"]
+    done = subprocess.run(
+        [*command, "-passout", "pass:secret", "-out", locked], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(StartError, match="NATS_KEY has a password"):
+        NatsOptions(cert=authority / "client.pem", key=locked).as_arguments()
 
 
 # --- where ---------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ def tls(serve, authority, **_) -> Way:
         [
             ({}, "is not trusted"),
             ({"NATS_CA": f"{authority}/other.pem"}, "name the authority that signed it in NATS_CA"),
-            ({"NATS_CA": f"{authority}/server.key"}, "the TLS files cannot be used"),
+            ({"NATS_CA": f"{authority}/server.key"}, "has no certificates in PEM (NATS_CA)"),
         ],
     )
 
@@ -150,7 +150,7 @@ def mutual_tls(serve, authority, **_) -> Way:
         [
             ({"NATS_CA": f"{authority}/ca.pem"}, "NATS_CERT and NATS_KEY"),
             (shown("stranger", "stranger"), "NATS_CERT and NATS_KEY"),
-            (shown("client", "stranger"), "the TLS files cannot be used"),
+            (shown("client", "stranger"), "in PEM (NATS_CERT, NATS_KEY)"),
         ],
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from provider.errors import StartError
+from provider.pem import load_authorities, load_certificate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,28 +53,6 @@ def _read(path: Path) -> bytes:
 
 def _try(cert: Path, key: Path, client_ca: Path | None) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(cert, key, password=_no_password)
-    except OSError as error:
-        raise StartError(
-            f"{cert} and {key} are no certificate and its key in PEM (PROVIDER_GRPC_CERT, "
-            f"PROVIDER_GRPC_KEY): {_reason(error)}"
-        ) from None
+    load_certificate(context, cert, key, variables=("PROVIDER_GRPC_CERT", "PROVIDER_GRPC_KEY"))
     if client_ca is not None:
-        try:
-            context.load_verify_locations(client_ca)
-        except OSError as error:
-            raise StartError(
-                f"{client_ca} has no certificates in PEM (PROVIDER_GRPC_CLIENT_CA): "
-                f"{_reason(error)}"
-            ) from None
-
-
-def _no_password() -> str:
-    raise StartError("PROVIDER_GRPC_KEY has a password; give a key without one")
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return (error.reason or "it cannot be read").replace("_", " ").lower()
-    return error.strerror or str(error)
+        load_authorities(context, client_ca, variable="PROVIDER_GRPC_CLIENT_CA")
