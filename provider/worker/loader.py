@@ -108,6 +108,8 @@ class Program:
         self.hooks: Hooks | None = None
         """Of the module that serves."""
         self._background: Background | None = None
+        self.asks_for_context = False
+        """Whether a module of the user has anything among its names by which to ask for it."""
         self._in_background = False
         """Whether background workers run."""
         self.call: Callable[[str, Any, bool], Any] = self._call_main if main else self._call_handle
@@ -322,6 +324,7 @@ class Program:
             programs.append(_file(self._dispatch))
         files = {module.path: module.signature for module in tracked.values()}
         files |= self.folders.attempted
+        self.asks_for_context = self._has_context()
         operations = self.operations.all if self.operations is not None else []
         return Loaded(
             sorted(files.items()),
@@ -331,11 +334,10 @@ class Program:
             unfinished,
             [operation.described() for operation in operations],
             health=self.hooks is not None and self.hooks.tells_health,
-            context=self._asks_for_context(),
+            context=self.asks_for_context,
         )
 
-    def _asks_for_context(self) -> bool:
-        """Whether a module of the user has anything among its names by which to ask."""
+    def _has_context(self) -> bool:
         asking = {id(value) for value in (provider, dispatch, dispatch.context, dispatch.Context)}
         return any(
             id(value) in asking

@@ -113,7 +113,7 @@ class _Serving:
         self._program: Program
         self._runner: Runner | None = None
         self._streams: Streams
-        self._incoming = Incoming(link, self._heed, self._streaming)
+        self._incoming = Incoming(link, self._heed, self._heeds)
         self.prints = Prints(self._running)
         self._forked = False
         os.register_at_fork(after_in_child=self._note_fork)
@@ -241,9 +241,7 @@ class _Serving:
                     continue
                 return other
             encoding, deadline, operation, payload = read_call(body)
-            if self._streams.running:
-                self._incoming.until(lambda: runner.has_room)
-            runner.wait_for_room()
+            self._wait_for_room(runner)
             runner.note(other)
             # In this order, as above.
             self._progress.begin(number)
@@ -276,9 +274,7 @@ class _Serving:
         runner.current = NO_CALL
         work = functools.partial(batch.run, runner)
         if runner.overlapping:
-            if self._streams.running:
-                self._incoming.until(lambda: runner.has_room)
-            runner.wait_for_room()
+            self._wait_for_room(runner)
             batch.begin(self._progress.begin)
             runner.run_beside(batch.first, lambda: self._finish_overlapping(b"".join(work())))
             return
@@ -324,16 +320,26 @@ class _Serving:
             self.prints.end(number)
             self._answers.send(answer)
 
-    def _streaming(self) -> bool:
-        return self._runner is not None and self._streams.running
+    def _heeds(self) -> bool:
+        """Whether what the host says of callers matters to calls that run now."""
+        runner = self._runner
+        return runner is not None and (
+            self._streams.running or (runner.overlapping and self._program.asks_for_context)
+        )
+
+    def _wait_for_room(self, runner: Runner) -> None:
+        """Wait until another call may run beside others, which may ask for what only we read."""
+        if self._heeds():
+            self._incoming.until(lambda: runner.has_room)
+        runner.wait_for_room()
 
     def _heed(self, other: Frame) -> None:
         if self._runner is not None:
             self._streams.heed(other)
 
     def _until_idle(self, runner: Runner) -> None:
-        """Wait for streams that run, which may wait for what only we read."""
-        if self._streams.running:
+        """Wait for calls that run, which may wait for what only we read."""
+        if self._heeds():
             self._incoming.until(lambda: runner.idle)
         runner.settle()
 

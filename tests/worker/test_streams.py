@@ -77,6 +77,7 @@ PROGRAM = """
 
     def patient(_):
         call = context()
+        print("patient")
         while not call.cancelled:
             time.sleep(0.01)
         return "left"
@@ -311,6 +312,28 @@ def test_who_leaves_a_call_beside_a_stream_is_known_to_have_left(code, start):
         assert worker.next_frame()[0] == FrameType.CHUNK
     worker.send(frame(FrameType.CANCEL, waits))
     assert worker.answer() == (waits, "left")
+
+
+@pytest.mark.parametrize("next_", ["call", "call at once", "reload"])
+def test_who_leaves_is_known_to_have_left_though_something_waits_for_room(code, start, next_):
+    worker = start()
+    worker.load(code.write("dispatch.py", PROGRAM), concurrency=2)
+    first, second = worker.begin("patient", None), worker.begin("patient", None)
+    worker.wait_for_print(b"patient", "stdout")
+    left = frame(FrameType.CANCEL, first)
+    if next_ == "reload":
+        worker.send(frame(FrameType.RELOAD, 9, cbor2.dumps({"force": True})))
+    elif next_ == "call":
+        worker.begin("echo", 5)
+    else:
+        left = worker.call_bytes("echo", 5) + left
+    time.sleep(0.2)  # it waits for room now
+    worker.send(left)
+    assert worker.answer() == (first, "left")
+    if next_ != "reload":
+        assert worker.answer() == (3, 5)
+    worker.send(frame(FrameType.CANCEL, second))
+    assert worker.answer() == (second, "left")
 
 
 @pytest.mark.parametrize("frames", [[FrameType.RELOAD], [FrameType.BYE]], ids=["reload", "bye"])
