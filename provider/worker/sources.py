@@ -143,7 +143,11 @@ class Folders:
         """
         names = []
         for root in self.roots:
-            for name in sorted(os.listdir(root)):
+            try:
+                beside = sorted(os.listdir(root))
+            except OSError:  # files can be read there, and not listed
+                continue
+            for name in beside:
                 stem, extension = os.path.splitext(name)
                 path = os.path.join(root, name)
                 is_module = extension == ".py" or os.path.isfile(os.path.join(path, "__init__.py"))

@@ -326,3 +326,7 @@ def test_a_new_package_has_the_submodules_that_stay_as_attributes(code, folders)
     assert new.part is part
     assert new.deep is sys.modules["sources_o.deep"]
     assert not hasattr(new, "down")
+
+
+def test_a_folder_that_cannot_be_listed_hides_nothing(tmp_path):
+    assert Folders([str(tmp_path / "gone")]).hidden() == []
