@@ -17,11 +17,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from provider.doors.subscriptions import bounded, drain, settle
-from provider.errors import CallError, TooLarge, UnknownOperation
+from provider.errors import CallError, Overloaded, TooLarge, UnknownOperation
+from provider.telemetry import logs
 from provider.wire.address import SERVICE_QUEUE
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from nats.aio.client import Client
     from nats.aio.msg import Msg
@@ -36,6 +37,8 @@ MOMENT = 3.0
 """Seconds somebody who asks waits for what was saved to be loaded."""
 MOST_ASKING = 64
 """Who may wait at the same time."""
+
+_log = logs.get_logger(component="describe_door")
 
 
 class DescribeDoor:
@@ -69,19 +72,27 @@ class DescribeDoor:
             await asyncio.wait(self._asking, timeout=PATIENCE)
 
     async def _on_operations(self, message: Msg) -> None:
-        self._begin(self._answer_operations(message))
+        await self._begin(message, self._answer_operations)
 
     async def _on_schema(self, message: Msg) -> None:
-        self._begin(self._answer_schema(message))
+        await self._begin(message, self._answer_schema)
 
-    def _begin(self, answer: Coroutine[Any, Any, None]) -> None:
-        # In a task of its own: a busy worker keeps nobody waiting but who asks it.
+    async def _begin(
+        self, message: Msg, answer: Callable[[Msg], Coroutine[Any, Any, None]]
+    ) -> None:
         if len(self._asking) >= MOST_ASKING:
-            answer.close()
+            error = Overloaded(f"{MOST_ASKING} wait to be told already", retry_after_ms=1000)
+            await self._respond(message, {"error": error.as_map()})
             return
-        task = asyncio.create_task(answer)
+        # In a task of its own: a busy worker keeps nobody waiting but who asks it.
+        task = asyncio.create_task(answer(message))
         self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("description_not_told", error=repr(error))
 
     async def _answer_operations(self, message: Msg) -> None:
         await self._catch_up()

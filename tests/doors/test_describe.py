@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 
 import nats
 import pytest
 
 from provider.client import NoProvider
-from provider.errors import BadResult, CallError, TooLarge, Unavailable, UnknownOperation
+from provider.doors.describe import MOST_ASKING
+from provider.errors import (
+    BadResult,
+    CallError,
+    Overloaded,
+    TooLarge,
+    Unavailable,
+    UnknownOperation,
+)
 from tests.conftest import PATIENCE, NatsServer, write
 
 PROGRAM = """
@@ -105,6 +114,27 @@ async def test_a_busy_worker_tells_what_it_has_told_before(house, tmp_path):
         assert await python.schema() == before
         await asyncio.to_thread(gate.write_bytes, b"x")
         await running
+
+
+async def test_more_than_may_wait_are_told_to_come_back(start_provider, tmp_path):
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    house = start_provider(PROGRAM)
+    async with house.connect() as python:
+        running = asyncio.create_task(python.call("wait", str(gate)))
+        while not (await python.status(timeout=PATIENCE))["open"]:
+            await asyncio.sleep(0.02)
+        asked = [asyncio.create_task(python.schema()) for _ in range(MOST_ASKING + 3)]
+        told = []
+        while len(told) < 3:
+            told = [task.exception() for task in asked if task.done()]
+            await asyncio.sleep(0.02)
+        assert {type(error) for error in told} == {Overloaded}
+        assert told[0].retry_after_ms == 1000
+        await asyncio.to_thread(gate.write_text, "")
+        await running
+        await asyncio.wait(asked)
+        assert [task.exception() for task in asked].count(None) == MOST_ASKING
 
 
 async def test_one_instance_answers(start_provider, house):

@@ -91,6 +91,7 @@ async def test_no_reply_subject_ends_the_connection(provider, address, reply):
             many = b"PUB %b %b 1\r\n\x01\r\n" % (subject.encode(), reply)
             await write(many * 100)
     assert await is_as_before(provider, address)
+    assert "never retrieved" not in provider.text
 
 
 @pytest.mark.parametrize("block", BLOCKS)
