@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _SIGNS = (
     ("MemoryError", knobs.MEMORY),
     ("Cannot allocate memory", knobs.MEMORY),
+    ("failed to map segment", knobs.MEMORY),  # of a library
     ("can't start new thread", knobs.MEMORY),  # whose stack is memory
     ("can't start new thread", knobs.PROCESSES),
     ("Resource temporarily unavailable", knobs.PROCESSES),

@@ -1,7 +1,8 @@
 """The end of a child process: noticed, and only then reaped.
 
 The rule of this file: between the two it is a zombie, whose number nobody else can get. So whoever
-waits for it may still end its process group by that number, without hitting anybody else.
+waits for it may still end its process group by that number, without hitting anybody else. Orphans,
+which process 1 has to reap, are those that nobody waits for.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import resource
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
 REAPED_WITHIN = 1.0
 """Seconds in which processes that were killed have to be dead."""
 _LOOK_AGAIN = 0.002
+_LEFT_ALONE = 1.0
+"""Seconds in which whoever waits for a child has reaped it."""
 
 
 async def until_dead(pid: int) -> None:
@@ -85,3 +88,33 @@ async def reap_group(group: int) -> None:
         while time.monotonic() < end:
             if os.waitpid(-group, os.WNOHANG)[0] == 0:  # noqa: ASYNC222  it does not block
                 await asyncio.sleep(_LOOK_AGAIN)
+
+
+def reap_orphans(ours: Container[int]) -> None:
+    """Reap, for ever, what became our child when its parent died; process 1 gets all of them.
+
+    To be called in a thread. It costs nothing while no child is dead.
+
+    Args:
+        ours: process ids of children that somebody waits for.
+    """
+    while True:
+        with contextlib.suppress(ChildProcessError):  # there are none
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        before = _dead_children()
+        time.sleep(_LEFT_ALONE)
+        for pid, _ in before & _dead_children():
+            if pid not in ours:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+
+
+def _dead_children() -> set[tuple[int, str]]:
+    """Numbers of our children that are dead, and when each was started."""
+    found = set[tuple[int, str]]()
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+            state, parent, *more = file.read().rpartition(b")")[2].decode().split()
+            if (state, int(parent)) == ("Z", os.getpid()):
+                found.add((int(name), more[17]))
+    return found

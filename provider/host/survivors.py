@@ -1,7 +1,8 @@
 """Sees to it that nothing a worker started outlives a host that is killed.
 
 The rule of this file: one sentinel for the whole host, started with the first worker and beside it,
-so that no worker waits for it. It can be lost without harm: the next worker brings a new one.
+so that no worker waits for it. It can be lost without harm: the next worker brings a new one. As
+process 1, which inherits what workers leave, the host reaps that, too.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from provider import inspection
+from provider.host.reaping import reap_orphans
 
 _PATIENCE = 2.0
 """Seconds it may take to end what is left."""
@@ -27,6 +30,7 @@ class Survivors:
         self._workers: dict[int, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe = -1
+        self._reaper: threading.Thread | None = None
 
     @property
     def sentinel(self) -> int:
@@ -41,6 +45,11 @@ class Survivors:
             folder: of its control group, empty for none.
         """
         self._workers[pid] = folder
+        if os.getpid() == 1 and self._reaper is None:
+            self._reaper = threading.Thread(
+                target=reap_orphans, args=(self._workers,), name="orphans", daemon=True
+            )
+            self._reaper.start()
         if self._process is None or self._process.poll() is not None:
             self._begin()
         else:

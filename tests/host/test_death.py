@@ -72,6 +72,7 @@ def test_a_system_without_memory(monkeypatch):
     ("words", "limits", "reached"),
     [
         ("MemoryError", LIMITED, "PROVIDER_WORKER_MEMORY"),
+        ("x.so: failed to map segment from shared object", LIMITED, "PROVIDER_WORKER_MEMORY"),
         ("OSError: [Errno 24] Too many open files: 'x'", LIMITED, "PROVIDER_WORKER_FILES"),
         (
             "RuntimeError: can't start new thread",

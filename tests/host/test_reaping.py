@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -68,3 +69,24 @@ async def test_orphans_that_became_ours_are_reaped():
 
 async def test_where_there_are_none_nothing_is_waited_for():
     await asyncio.wait_for(reap_group(2**22), PATIENCE)
+
+
+ADOPTING = """
+import ctypes, os, subprocess, sys, threading, time
+from provider.host.reaping import reap_orphans
+
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # as process 1: what is left becomes ours
+ours = subprocess.Popen(["sh", "-c", "exit 7"], stdout=-1)
+threading.Thread(target=reap_orphans, args=({ours.pid},), daemon=True).start()
+left = [
+    int(subprocess.run(["sh", "-c", "sleep 0 & echo $!"], stdout=-1).stdout) for _ in range(10)
+]
+while any(os.path.exists(f"/proc/{pid}") for pid in left):
+    time.sleep(0.01)
+sys.exit(ours.wait())
+"""
+
+
+def test_orphans_are_reaped_and_children_somebody_waits_for_are_not():
+    done = subprocess.run([sys.executable, "-c", ADOPTING], timeout=PATIENCE, check=False)
+    assert done.returncode == 7
