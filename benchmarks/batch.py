@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measuring.command import command
 from benchmarks.measuring.load import LoadGenerator
 from benchmarks.measuring.processes import Processes
 from benchmarks.measuring.rounds import measure
 from benchmarks.measuring.rows import start_provider
-from benchmarks.measuring.said import Failed, say
 from benchmarks.measuring.work import Work
 
 SIZE = 512
@@ -46,17 +46,14 @@ QUESTION = 7
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
+@command
 def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--in-flight", type=int, default=64)
     options = parser.parse_args()
-    try:
-        cells = run(options)
-    except Failed as error:
-        say(str(error))
-        return 1
+    cells = run(options)
     print("| operation | calls/s | p50 µs | CPU µs/call, host | CPU µs/call, worker |")
     print("|---|--:|--:|--:|--:|")
     for name, measured in cells.items():

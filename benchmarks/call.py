@@ -13,7 +13,6 @@ import argparse
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,11 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measuring import environments, table
+from benchmarks.measuring.command import command
 from benchmarks.measuring.payloads import CHUNKED
 from benchmarks.measuring.processes import ROOT
 from benchmarks.measuring.report import SECTIONS, Plan, measure
 from benchmarks.measuring.rows import PEERS
-from benchmarks.measuring.said import Failed, say
+from benchmarks.measuring.said import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,6 +41,7 @@ QUICK: dict[str, Any] = {
 }
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, run, print. The exit code."""
     parser = _parser()
@@ -52,15 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             table.blocks_in(document.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             parser.error(f"{document}: {error}")
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: sys.exit(128 + received))
-    try:
-        report = measure(_plan(options))
-    except Failed as failure:
-        say(f"failed: {failure}")
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    report = measure(_plan(options))
     if options.json is not None:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for document in options.markdown:

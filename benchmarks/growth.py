@@ -16,7 +16,6 @@ import asyncio
 import json
 import os
 import platform
-import signal
 import statistics
 import sys
 import time
@@ -25,12 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cbor2
-import nats
 
 from benchmarks.measuring.aims import Aim
-from benchmarks.measuring.processes import PATIENCE, Processes
+from benchmarks.measuring.asked import requests_of
+from benchmarks.measuring.command import command
+from benchmarks.measuring.processes import Processes
+from benchmarks.measuring.rounds import turned
 from benchmarks.measuring.rows import start_provider
-from benchmarks.measuring.said import Failed, say
+from benchmarks.measuring.said import say
 from benchmarks.measuring.work import FACTORIAL
 from benchmarks.scaling.load import Cell, LoadGenerator
 from benchmarks.scaling.told import Told, aims, as_map, renewed
@@ -221,8 +222,7 @@ def _levels(
     """The cells of each level, one of every round."""
     cells: dict[int, list[Measured]] = {level: [] for level in levels}
     for number in range(run.rounds):
-        turn = number % len(levels)
-        for level in [*levels[turn:], *levels[:turn]]:
+        for level in turned(levels, number):
             cells[level].append(measure(level))
     return cells
 
@@ -261,16 +261,7 @@ def _lines(what: str, cells: dict[int, list[Measured]]) -> list[str]:
 
 def _asked(run: Run, number: int) -> int:
     """How many requests a replica has had."""
-
-    async def ask() -> int:
-        client = await nats.connect(run.processes.nats_url)
-        try:
-            message = await client.request(f"$SRV.STATS.replica{number}", timeout=PATIENCE)
-        finally:
-            await client.close()
-        return int(json.loads(message.data)["endpoints"][0]["num_requests"])
-
-    return asyncio.run(ask())
+    return asyncio.run(requests_of(run.processes.nats_url, f"replica{number}"))
 
 
 # --- the run -------------------------------------------------------------------------------------
@@ -291,6 +282,7 @@ def measure(names: Sequence[str], rounds: int, seconds: float) -> list[Told]:
     return told
 
 
+@command
 def main() -> int:
     """Parse, run, print. The exit code."""
     parser = argparse.ArgumentParser(
@@ -306,16 +298,8 @@ def main() -> int:
     unknown = set(options.names) - set(ALL)
     if unknown:
         parser.error(f"there is no {min(unknown)}; there are {', '.join(ALL)}")
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: sys.exit(128 + received))
     rounds, seconds = (1, 0.3) if options.quick else (options.rounds, options.seconds)
-    try:
-        told = measure(options.names or list(ALL), rounds, seconds)
-    except Failed as failure:
-        say(f"failed: {failure}")
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    told = measure(options.names or list(ALL), rounds, seconds)
     for each in told:
         print("\n".join([*each.lines, ""]))
     print(aims(told))

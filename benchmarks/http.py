@@ -22,9 +22,7 @@ import array
 import asyncio
 import contextlib
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -33,16 +31,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import uvloop
 
-from benchmarks.measuring import environments
-from benchmarks.measuring.processes import (
-    PATIENCE,
-    ROOT,
-    Processes,
-    children,
-    clean_environment,
-    cpu_seconds,
-    family,
-)
+from benchmarks.measuring import counted, environments
+from benchmarks.measuring.command import command
+from benchmarks.measuring.counted import begin, end, give_up
+from benchmarks.measuring.processes import PATIENCE, Processes, children, family
+from benchmarks.measuring.rounds import turned
 from benchmarks.measuring.said import Failed, say
 
 if TYPE_CHECKING:
@@ -189,9 +182,21 @@ def rows(processes: Processes, peers: Path) -> Iterator[Row]:
                 folder=folder,
             )
             port = int(processes.ready_line(pid).split(b"127.0.0.1:")[1].split()[0])
-            while not (found := children(pid)):
-                time.sleep(0.05)
-            yield Row(name, port, "/call/factorial", {"http": found[0]})
+            yield Row(name, port, "/call/factorial", {"http": _first_child(pid)})
+
+
+def _first_child(process: int) -> int:
+    """The worker that does the work of a process which says that it is ready before it has one.
+
+    Raises:
+        Failed: it has none.
+    """
+    latest = time.monotonic() + PATIENCE
+    while not (found := children(process)):
+        if time.monotonic() > latest:
+            raise Failed("no worker was started")
+        time.sleep(0.05)  # nobody tells when a process has a child
+    return found[0]
 
 
 def port_in(line: bytes) -> int:
@@ -236,8 +241,7 @@ class Load(asyncio.Protocol):
         if len(body) < length:
             return
         if not head.startswith(b"HTTP/1.1 200") or json.loads(body) != ANSWER:
-            say(f"a wrong answer: {self._got[:500]!r}")
-            os._exit(1)
+            give_up(f"a wrong answer: {self._got[:500]!r}")
         self._latencies.append(time.perf_counter() - self._since)
         self._got = b""
         if b"connection: close" not in lower:
@@ -248,7 +252,7 @@ class Load(asyncio.Protocol):
 
 
 async def load(port: int, path: str, connections: int, seconds: float) -> None:
-    """Ask for so long; when it began, and all latencies, on standard output."""
+    """Ask for so many seconds, and say what came of it."""
     request = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         f"Accept: */*\r\nContent-Length: {len(BODY)}\r\n\r\n"
@@ -266,18 +270,11 @@ async def load(port: int, path: str, connections: int, seconds: float) -> None:
 
     for _ in range(connections):
         connect()
-    await asyncio.sleep(WARM_UP)
-    print("counting", flush=True)
+    await asyncio.sleep(WARM_UP)  # for as long as it is told to
+    begin()
     del latencies[:]
     await asyncio.sleep(seconds)
-    counted = sorted(latencies)
-    print(json.dumps({"calls": len(counted), "p50": at(counted, 0.5), "p99": at(counted, 0.99)}))
-    sys.stdout.flush()
-    os._exit(0)
-
-
-def at(latencies: list[float], part: float) -> float:
-    return latencies[min(len(latencies) - 1, int(len(latencies) * part))] if latencies else 0.0
+    end(latencies)
 
 
 # --- the run -------------------------------------------------------------------------------------
@@ -285,39 +282,8 @@ def at(latencies: list[float], part: float) -> float:
 
 def measure(row: Row, connections: int, seconds: float) -> dict[str, float]:
     """One cell: calls per second, latencies, and CPU per call of each process, in microseconds."""
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.http",
-        "_load",
-        str(row.port),
-        row.path,
-        str(connections),
-    ]
-    with subprocess.Popen(
-        [*command, str(seconds)], cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        if process.stdout.readline() != b"counting\n":
-            raise Failed(f"{row.name}: {process.stdout.read().decode()}")
-        began, before = time.monotonic(), {n: cpu_seconds(p) for n, p in row.processes.items()}
-        line = process.stdout.readline()
-        took = time.monotonic() - began
-        used = {name: cpu_seconds(pid) - before[name] for name, pid in row.processes.items()}
-        if process.wait(PATIENCE) or not line:
-            raise Failed(f"{row.name}: the load generator gave up")
-    told: dict[str, float] = json.loads(line)
-    calls = told["calls"]
-    if not calls:
-        raise Failed(f"{row.name}: nothing was answered")
-    per_call = {f"cpu_{name}": spent / calls * 1e6 for name, spent in used.items()}
-    return {
-        "calls_per_second": told["calls"] / took,
-        "p50_ms": told["p50"] * 1e3,
-        "p99_ms": told["p99"] * 1e3,
-        "cpu": sum(per_call.values()),
-        **per_call,
-    }
+    words = [str(row.port), row.path, str(connections), str(seconds)]
+    return counted.measure(row.name, ["benchmarks.http", "_load", *words], row.processes)
 
 
 def table(cells: dict[tuple[str, int], list[dict[str, float]]]) -> str:
@@ -334,29 +300,32 @@ def table(cells: dict[tuple[str, int], list[dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
+@command
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--connections", default="1,32")
-    parser.add_argument("--peers", type=Path, default=environments.PLACE)
-    parser.add_argument("--json", type=Path)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.http",
+        description=(__doc__ or "").partition("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="of which medians are taken")
+    parser.add_argument("--seconds", type=float, default=2.0, help="counted in each cell")
+    parser.add_argument("--connections", default="1,32", help="that ask at a time")
+    parser.add_argument(
+        "--peers", type=Path, default=environments.PLACE, help="folder they are installed in, once"
+    )
+    parser.add_argument("--json", type=Path, help="write everything that was measured here")
     options = parser.parse_args()
     widths = [int(each) for each in options.connections.split(",")]
     cells: dict[tuple[str, int], list[dict[str, float]]] = {}
-    try:
-        with Processes() as processes:
-            processes.start_nats()
-            started = list(rows(processes, options.peers))
-            for number in range(options.rounds):
-                for row in started:
-                    for width in widths:
-                        cell = measure(row, width, options.seconds)
-                        cells.setdefault((row.name, width), []).append(cell)
-                say(f"round {number + 1} of {options.rounds}")
-    except Failed as error:
-        say(f"error: {error}")
-        return 1
+    with Processes() as processes:
+        processes.start_nats()
+        started = list(rows(processes, options.peers))
+        for number in range(options.rounds):
+            for row in turned(started, number):
+                for width in widths:
+                    cell = measure(row, width, options.seconds)
+                    cells.setdefault((row.name, width), []).append(cell)
+            say(f"round {number + 1} of {options.rounds}")
     print(table(cells))
     if options.json is not None:
         told = [{"row": name, "connections": w, "rounds": r} for (name, w), r in cells.items()]

@@ -28,6 +28,7 @@ import cbor2
 
 from benchmarks.measuring import counting
 from benchmarks.measuring.burst_caller import BurstCaller
+from benchmarks.measuring.command import command
 from benchmarks.measuring.counting import Counter
 from benchmarks.measuring.processes import PATIENCE, ROOT, Processes, clean_environment
 from benchmarks.measuring.rows import start_provider
@@ -227,7 +228,7 @@ def _until_answered(caller: BurstCaller) -> None:
         except Failed:
             if time.monotonic() > end:
                 raise
-            time.sleep(0.05)
+            time.sleep(0.05)  # it is to be asked by nobody else, so nobody tells
         else:
             return
 
@@ -238,7 +239,7 @@ def _until_still(counter: Counter) -> None:
     # One that only waits for its turn of a busy machine is not still.
     while counter.instructions != seen or status.read_text().rpartition(") ")[2][0] != "S":
         seen = counter.instructions
-        time.sleep(STILL)
+        time.sleep(STILL)  # an event would be counted, too
 
 
 # --- what was found last -------------------------------------------------------------------------
@@ -292,6 +293,7 @@ def where(files: dict[str, Counts]) -> str:
     )
 
 
+@command
 def main() -> int:
     """Print all counts, and note them when told to. The exit code: 1 when they have grown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions")
@@ -299,11 +301,7 @@ def main() -> int:
     parser.add_argument("--where", action="store_true", help="show in which files they are")
     parser.add_argument("--markdown", type=Path, help="put that into a document's block `where`")
     options = parser.parse_args()
-    try:
-        found, files = counts()
-    except Failed as failure:
-        say(f"failed: {failure}")
-        return 1
+    found, files = counts()
     print(json.dumps(found, indent=1))
     if options.where:
         print(where(files))

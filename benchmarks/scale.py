@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import platform
 import re
-import signal
 import sys
 import time
 from dataclasses import replace
@@ -24,9 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cbor2
-import nats
 import nats.errors
 
+from benchmarks.measuring.asked import requests_of
+from benchmarks.measuring.command import command
 from benchmarks.measuring.processes import PATIENCE, Processes
 from benchmarks.measuring.rows import start_provider
 from benchmarks.measuring.said import Failed, say
@@ -218,10 +217,10 @@ def _routed(rounds: int, seconds: float, load: LoadGenerator) -> Routed:
                 for each, name in zip(at, names, strict=True)
             ]
             asyncio.run(_until_there(url, names))
-            before = [asyncio.run(_asked(url, name)) for name in names]
+            before = [asyncio.run(requests_of(url, name)) for name in names]
             bench = Bench(first, near, load, rounds, seconds)
             cell = bench.measure(started[0].subject, [{"other": far}], (64,))[64]
-            after = [asyncio.run(_asked(url, name)) for name in names]
+            after = [asyncio.run(requests_of(url, name)) for name in names]
             return cell.cpu["nats"] + cell.cpu["other"], [
                 end - start for end, start in zip(after, before, strict=True)
             ]
@@ -263,22 +262,12 @@ async def _until_there(url: str, names: Sequence[str]) -> None:
     for name in names:
         while True:
             try:
-                await _asked(url, name)
+                await requests_of(url, name)
                 break
             except nats.errors.NoRespondersError:
                 if time.monotonic() > end:
                     raise Failed(f"{name} is not known across the route") from None
-                await asyncio.sleep(0.05)
-
-
-async def _asked(url: str, name: str) -> int:
-    """How many requests a provider has had."""
-    client = await nats.connect(url)
-    try:
-        message = await client.request(f"$SRV.STATS.{name}", timeout=PATIENCE)
-    finally:
-        await client.close()
-    return int(json.loads(message.data)["endpoints"][0]["num_requests"])
+                await asyncio.sleep(0.05)  # servers tell nobody what they tell each other
 
 
 def _bytes_per_call(subject: str) -> float:
@@ -297,6 +286,7 @@ def _about(rounds: int, seconds: float) -> str:
     )
 
 
+@command
 def main() -> int:
     """Parse, run, print. The exit code."""
     parser = argparse.ArgumentParser(
@@ -307,16 +297,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1.0, help="counted in each cell")
     parser.add_argument("--markdown", type=Path, help="renew the blocks of this document")
     options = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: sys.exit(128 + received))
     rounds, seconds = (3, 0.4) if options.quick else (options.rounds, options.seconds)
-    try:
-        report = measure(rounds, seconds)
-    except Failed as failure:
-        say(f"failed: {failure}")
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    report = measure(rounds, seconds)
     if options.markdown is not None:
         text = options.markdown.read_text(encoding="utf-8")
         options.markdown.write_text(renewed(text, report), encoding="utf-8")

@@ -12,15 +12,14 @@ from __future__ import annotations
 import array
 import asyncio
 import json
-import subprocess
-import sys
 import time
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from benchmarks.measuring.processes import PATIENCE, ROOT, clean_environment, cpu_seconds
+from benchmarks.measuring.generator import Generator, answer
+from benchmarks.measuring.processes import PATIENCE, cpu_seconds
 from benchmarks.measuring.said import Failed
 
 if TYPE_CHECKING:
@@ -255,30 +254,23 @@ class _Load(asyncio.Protocol):
 
 
 async def measure(cell: Cell) -> dict[str, Any]:
-    """Measure one cell in this process; a map with `failed` when it is void."""
+    """Measure one cell in this process.
+
+    Raises:
+        Failed: an answer was wrong, missing, or one too many.
+    """
     loop = asyncio.get_running_loop()
     _, load = await loop.create_connection(lambda: _Load(cell), "127.0.0.1", cell.port)
     try:
         return await load.measure()
-    except Failed as failure:
-        return {"failed": str(failure)}
     finally:
         load.hang_up()
 
 
-class LoadGenerator:
+class LoadGenerator(Generator):
     """The other end of the load generator's process. A context manager."""
 
-    def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.measuring.load"],
-            cwd=ROOT,
-            env=clean_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        return self
+    module = "benchmarks.measuring.load"
 
     def measure(self, cell: Cell) -> dict[str, Any]:
         """One cell's numbers.
@@ -286,31 +278,12 @@ class LoadGenerator:
         Raises:
             Failed: as the load generator found.
         """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(asdict(cell)).encode() + b"\n")
-        self._process.stdin.flush()
-        said = self._process.stdout.readline()
-        if not said:
-            raise Failed("the load generator died")
-        outcome: dict[str, Any] = json.loads(said)
-        if "failed" in outcome:
-            raise Failed(outcome["failed"])
-        return outcome
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
-            stream.close()
+        return self.ask(cell)
 
 
 def main() -> None:
     """Measure cells until there are no more."""
-    for line in sys.stdin:
-        outcome = uvloop.run(measure(Cell(**json.loads(line))))
-        print(json.dumps(outcome), flush=True)
+    answer(lambda cell: uvloop.run(measure(Cell(**cell))))
 
 
 if __name__ == "__main__":

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import subprocess
-import sys
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import uvloop
 
-from benchmarks.measuring.processes import PATIENCE, ROOT, clean_environment, cpu_seconds
+from benchmarks.measuring.generator import Generator, answer
+from benchmarks.measuring.processes import PATIENCE, cpu_seconds
 from benchmarks.measuring.said import Failed
 from provider import connection
 from provider.bench.load import Load
@@ -84,19 +82,10 @@ class Measured:
     stalls_per_second: float = 0.0
 
 
-class LoadGenerator:
+class LoadGenerator(Generator):
     """The other end of the load generator's process. A context manager."""
 
-    def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.scaling.load"],
-            cwd=ROOT,
-            env=clean_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        return self
+    module = "benchmarks.scaling.load"
 
     def measure(self, cell: Cell) -> Measured:
         """One cell's figures.
@@ -104,24 +93,7 @@ class LoadGenerator:
         Raises:
             Failed: some call was not answered with a result, or a process died.
         """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(asdict(cell)).encode() + b"\n")
-        self._process.stdin.flush()
-        said = self._process.stdout.readline()
-        if not said:
-            raise Failed("the load generator died")
-        told = json.loads(said)
-        if "failed" in told:
-            raise Failed(told["failed"])
-        return Measured(**told)
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
-            stream.close()
+        return Measured(**self.ask(cell))
 
 
 async def measure(cell: Cell) -> Measured:
@@ -145,9 +117,10 @@ async def measure(cell: Cell) -> Measured:
             stack.push_async_callback(client.close)
         await load.listen()
         running = asyncio.create_task(load.run())
-        await asyncio.sleep(WARM_UP)
+        await asyncio.sleep(WARM_UP)  # as the load does; it tells nobody when it begins to count
         before, used_before, busy_before = load.results, _cpu(cell), _busy()
         began = time.monotonic()
+        # To an end that is surely before the load's own.
         await asyncio.sleep(max(cell.seconds * 0.5, cell.seconds - 0.1))
         calls, used, busy = load.results - before, _cpu(cell), _busy()
         took = time.monotonic() - began
@@ -197,12 +170,7 @@ def _cpu(cell: Cell) -> dict[str, float]:
 
 def main() -> None:
     """Measure cells until there are no more."""
-    for line in sys.stdin:
-        try:
-            told = asdict(uvloop.run(measure(Cell(**json.loads(line)))))
-        except Failed as failure:
-            told = {"failed": str(failure)}
-        print(json.dumps(told), flush=True)
+    answer(lambda cell: asdict(uvloop.run(measure(Cell(**cell)))))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import nats
 import pytest
 
 from benchmarks.measuring import load
-from benchmarks.measuring.load import Cell, measure
+from benchmarks.measuring.load import Cell, LoadGenerator, measure
+from benchmarks.measuring.said import Failed
 from benchmarks.measuring.work import some_bytes
 
 
@@ -56,7 +57,7 @@ class TestLoad:
 
         async with answering(shared_nats, respond):
             found = await measure(asked(shared_nats, data, data))
-        assert "failed" not in found
+        assert found["calls_per_second"] > 0
 
     async def test_headers_of_an_answer_are_nobodys_business(self, shared_nats):
         async def respond(message):
@@ -67,7 +68,7 @@ class TestLoad:
         async with answering(shared_nats, respond):
             found = await measure(asked(shared_nats))
         await nats_client[0].close()
-        assert "failed" not in found
+        assert found["calls_per_second"] > 0
 
     async def test_a_wrong_answer(self, shared_nats):
         numbers = iter(range(1_000_000))
@@ -76,16 +77,16 @@ class TestLoad:
             await message.respond(b"answer" if next(numbers) != 30 else b"answeR")
 
         async with answering(shared_nats, respond):
-            found = await measure(asked(shared_nats))
-        assert "not the right answer" in found["failed"]
+            with pytest.raises(Failed, match="not the right answer"):
+                await measure(asked(shared_nats))
 
     async def test_an_answer_of_another_length(self, shared_nats):
         async def respond(message):
             await message.respond(b"answers")
 
         async with answering(shared_nats, respond):
-            found = await measure(asked(shared_nats))
-        assert "not the right answer" in found["failed"]
+            with pytest.raises(Failed, match="not the right answer"):
+                await measure(asked(shared_nats))
 
     async def test_one_answer_too_many(self, shared_nats):
         numbers = iter(range(1_000_000))
@@ -98,8 +99,8 @@ class TestLoad:
                     await message.respond(b"answer")
 
         async with answering(shared_nats, respond):
-            found = await measure(asked(shared_nats, in_flight=1))
-        assert "an answer nobody waits for" in found["failed"]
+            with pytest.raises(Failed, match="an answer nobody waits for"):
+                await measure(asked(shared_nats, in_flight=1))
 
     async def test_a_missing_answer(self, shared_nats, monkeypatch):
         monkeypatch.setattr(load, "PATIENCE", 0.2)
@@ -110,12 +111,12 @@ class TestLoad:
                 await message.respond(b"answer")
 
         async with answering(shared_nats, respond):
-            found = await measure(asked(shared_nats))
-        assert found["failed"] == "1 answers did not come"
+            with pytest.raises(Failed, match="1 answers did not come"):
+                await measure(asked(shared_nats))
 
     async def test_nobody_answers_at_all(self, shared_nats):
-        found = await measure(asked(shared_nats))
-        assert "not the right answer" in found["failed"]
+        with pytest.raises(Failed, match="not the right answer"):
+            await measure(asked(shared_nats))
 
     async def test_a_process_that_is_gone_costs_nothing_anybody_could_count(self, shared_nats):
         process = await asyncio.create_subprocess_exec("true")
@@ -125,5 +126,19 @@ class TestLoad:
             await message.respond(b"answer")
 
         async with answering(shared_nats, respond):
-            found = await measure(asked(shared_nats, processes={"gone": process.pid}))
-        assert found["failed"] == f"the process {process.pid} died"
+            with pytest.raises(Failed, match=f"the process {process.pid} died"):
+                await measure(asked(shared_nats, processes={"gone": process.pid}))
+
+
+# --- the process ----------------------------------------------------------------------------------
+
+
+def test_a_void_cell_ends_no_generator_and_a_dead_one_is_told(shared_nats):
+    with LoadGenerator() as generator:
+        for _ in range(2):
+            with pytest.raises(Failed, match="not the right answer"):
+                generator.measure(asked(shared_nats))
+        generator._process.kill()
+        generator._process.wait()
+        with pytest.raises(Failed, match="the load generator died"):
+            generator.measure(asked(shared_nats))
