@@ -20,6 +20,7 @@ import logging
 import math
 import os
 import queue
+import select
 import sys
 import textwrap
 import threading
@@ -98,14 +99,25 @@ class _BackgroundHandler(_Handler):
 
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
-            # To the descriptor: a thread that is stuck in the stream would hold its lock for ever.
-            left = memoryview(line.encode("utf-8", "replace"))
-            with contextlib.suppress(OSError, ValueError):  # nobody reads any more
-                while left:
-                    left = left[os.write(self.stream.fileno(), left) :]
+            try:
+                self._put(memoryview(line.encode("utf-8", "replace")))
+            except (OSError, ValueError):  # nobody reads any more, or the disk is full
+                self._dropped += 1
+                continue
             if self._dropped and self._lines.empty():
                 dropped, self._dropped = self._dropped, 0
                 get_logger(component="logs").warning("log_lines_dropped", lines=dropped)
+
+    def _put(self, left: memoryview) -> None:
+        # To the descriptor: a thread that is stuck in the stream would hold its lock for ever.
+        descriptor = self.stream.fileno()
+        while left:
+            try:
+                left = left[os.write(descriptor, left) :]
+            except BlockingIOError:  # whoever shares it with us has it so
+                room = select.poll()
+                room.register(descriptor, select.POLLOUT)
+                room.poll()
 
 
 def configure(

@@ -384,8 +384,10 @@ def test_of_a_long_traceback_the_end_is_kept() -> None:
     assert text.startswith("(825 characters left out) ...xxx")
 
 
-def test_lines_that_nobody_reads_are_dropped_and_counted():
+@pytest.mark.parametrize("blocking", [True, False])
+def test_lines_that_nobody_reads_are_dropped_and_counted(blocking: bool):
     reading, writing = os.pipe()
+    os.set_blocking(writing, blocking)  # as whoever shares a terminal with us may have it
     with open(writing, "w", encoding="utf-8") as stream:
         logs.configure("info", "json", stream, background=True)
         try:
@@ -406,3 +408,12 @@ def test_lines_that_nobody_reads_are_dropped_and_counted():
             logs.configure("info", "json")
     assert dropped > 0
     assert came == sorted(set(came))
+
+
+def test_lines_that_cannot_be_written_are_counted_too():
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        handler = logs._BackgroundHandler(full)
+        handler.emit(logging.makeLogRecord({"msg": "for nobody"}))
+        handler.emit(logging.makeLogRecord({"msg": "nor this"}))
+        handler.close()
+    assert handler._dropped == 2
