@@ -129,6 +129,8 @@ def test_no_answer_is_told_apart(to_house):
     [
         (("call",), "Missing argument"),
         (("call", "echo", "Alice"), "text needs quotes of its own: '\"Alice\"'"),
+        (("call", "echo", "it's 5\""), """text needs quotes of its own: '"it'"'"'s 5\\""'"""),
+        (("call", "echo", '"\udcff"'), "the argument is not JSON: not UTF-8"),
         (("call", "echo", "@absent"), "cannot read absent: No such file"),
         (("call", "echo", "--cbor", "zz"), "hex digits or @FILE"),
         (("call", "echo", "--cbor", "0a0a"), "1 bytes after"),

@@ -6,6 +6,10 @@ The rule of this package: one file per subject, what they share in `form`. Exit 
 
 from __future__ import annotations
 
+from provider.cli import early  # noqa: F401  before all that takes time
+
+# isort: split
+
 import sys
 from typing import Annotated, Any
 

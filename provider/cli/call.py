@@ -6,7 +6,10 @@ The rule of this file: what is printed on standard output is the answer and noth
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 
 ROLL_CALL = 0.5
 """Seconds every instance has to say that it is there."""
+_NO_PLAIN_TEXT = ("@", "{", "[", '"')
+"""How an argument begins that was not meant to be a plain text."""
 
 
 @app.command()
@@ -182,9 +187,9 @@ def reload(
         answers = with_provider(settings, work)
     except CallError as error:
         fail_call(error)
-    failed = [answer["error"] for answer in answers if "error" in answer]
+    failed = [CallError.from_map(answer["error"]) for answer in answers if "error" in answer]
     for failure in failed:
-        typer.echo(plain.lines(f"{failure['kind']}: {failure['message']}"), err=True)
+        typer.echo(plain.lines(f"{failure.kind}: {failure.message}"), err=True)
     typer.echo(f"reloaded: {len(answers) - len(failed)} of {len(answers)}", err=True)
     if failed or not answers:
         raise typer.Exit(ExitCode.FAILED)
@@ -244,7 +249,8 @@ def read_argument(text: str | None, *, cbor: bool) -> tuple[bool, Any]:
         elif text.startswith("@"):
             data = Path(text[1:]).read_bytes()
         else:
-            data = bytes.fromhex(text) if cbor else text.encode()
+            # What the shell passed on, also where that is no text.
+            data = bytes.fromhex(text) if cbor else os.fsencode(text)
     except OSError as error:
         fail(f"cannot read {text[1:]}: {error.strerror}", ExitCode.USAGE)
     except ValueError:
@@ -252,9 +258,10 @@ def read_argument(text: str | None, *, cbor: bool) -> tuple[bool, Any]:
     try:
         return True, Values().decode(data) if cbor else json_form.decode(data, Values())
     except CallError as error:
-        hint = (
-            "" if cbor or text.startswith("@") else f"\ntext needs quotes of its own: '\"{text}\"'"
-        )
+        hint = ""
+        if not cbor and text.isprintable() and text[:1] not in _NO_PLAIN_TEXT:
+            quoted = shlex.quote(plain.json(json.dumps(text, ensure_ascii=False)))
+            hint = f"\ntext needs quotes of its own: {quoted}"
         fail(f"the argument is {error.message}{hint}", ExitCode.USAGE)
 
 

@@ -1,0 +1,15 @@
+"""What a command does before it imports anything that takes time.
+
+The rule of this file: it imports the standard library only. The kernel drops signals for which
+process 1 has no handler, so a container that is told to stop while the command begins would be
+waited for, and killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+if os.getpid() == 1:
+    # As a process that is not the first ends of it; `run` has a handler of its own later on.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(128 + signal.SIGTERM))
