@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-import os
-import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +18,11 @@ import cbor2
 from provider.errors import CallError, StartError
 from provider.host.advances import Advances
 from provider.host.burst import Burst
+from provider.host.channel import Channel
 from provider.host.life import Cause, Event, State, after
+from provider.host.overtime import Overtime
+from provider.host.printed import RECENT, Printed
 from provider.host.process import WorkerProcess
-from provider.telemetry import logs
 from provider.wire.frames import (
     CALL_OVERHEAD,
     LARGE,
@@ -34,7 +33,6 @@ from provider.wire.frames import (
     frame,
     pack_call,
 )
-from provider.wire.progress import Progress, new_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,23 +40,12 @@ if TYPE_CHECKING:
     from provider.host.call import Call, StreamedCall
     from provider.host.contract import WorkerSetup
 
-RECENT = 1024
-"""Calls whose names are kept for what they printed; that may come in after their answers."""
-LITTLE = 1024
-"""Bytes that are copied more quickly than they are written by themselves."""
-GRACE = 0.05
-"""Seconds a call past its deadline has to come in after all, before its worker is killed."""
 LINK_GRACE = 0.2
 """Seconds between the end of its link and that of a worker, which then dies of its own cause."""
 LEAVE_GRACE = 5.0
 """Seconds a worker has to leave after BYE."""
 OUTPUT_GRACE = 0.5
 """Seconds the output of a dead worker may still come in; its children may hold the pipe open."""
-
-STALL_GRACE = 2.0
-"""Seconds a worker with nothing to do has to begin a call, once one was not begun in time."""
-STOP_GRACE = 1.0
-"""Least seconds a stream has to stop in, before its worker is killed."""
 
 _RESULT = int(FrameType.RESULT)
 _CALL, _STREAM = int(FrameType.CALL), int(FrameType.STREAM)
@@ -68,10 +55,9 @@ _PARTS = frozenset({_CHUNK, _END, _PROGRESS})
 # The steps of the table that every burst of calls takes, looked up once.
 _READY, _GIVEN = State.READY, after(State.READY, Event.GIVEN_CALLS)
 _BUSY, _ANSWERED = State.BUSY, after(State.BUSY, Event.ALL_ANSWERED)
-_log = logs.get_logger(component="worker")
 
 
-class Link(asyncio.Protocol):
+class Link:
     """A running worker process.
 
     Args:
@@ -118,7 +104,6 @@ class Link(asyncio.Protocol):
         """How far its calls say they are."""
         self.questions: set[int] = set()
         """Numbers of what it was asked between calls, and has not answered."""
-        self._suspected = False
         self.batches = False
         """Whether its program has operations that run several calls at once."""
         self.refused = False
@@ -132,15 +117,24 @@ class Link(asyncio.Protocol):
         self.heard = 0.0
         """When frames came last, seconds on the monotonic clock."""
         self._number = 0
-        self._reader = FrameReader()
-        self._transport: asyncio.Transport | None = None
-        self._process = WorkerProcess(setup, self._printed)
-        self._progress: Progress | None = None
+        self._printed = Printed(lambda: self.pid)
+        self._recent = self._printed.recent
+        self._process = WorkerProcess(setup, self._printed.tell)
+        self._channel = Channel(self._take, self._doubt, self._link_ended)
+        self.write = self._channel.write
+        """Sends frames. The worker being gone is told by `on_gone`, not here."""
+        self.write_all = self._channel.write_all
+        """Sends frames, or their parts, together."""
+        self.begun = self._channel.begun
+        """The newest call the worker has begun, 0 for none."""
+        self._overtime = Overtime(self, setup.concurrency)
+        self.overdue = self._overtime.overdue
+        """Kills the worker for a call, unless its answer comes within a moment."""
+        self.stalled = self._overtime.stalled
+        """Kills the worker unless it gets on: it may stand still between two calls."""
         self._loaded: asyncio.Future[dict[str, Any]] | None = None
-        self._recent: list[tuple[int, str, str]] = [(0, "", "")] * RECENT
         self._watcher: asyncio.Task[None] | None = None
         self._death = ""
-        self._ended = asyncio.Event()
         self._emptied = asyncio.Event()
 
     @property
@@ -246,10 +240,7 @@ class Link(asyncio.Protocol):
         if self.calls.get(call.number) is not call:
             return
         self.write(frame(FrameType.CANCEL, call.number))
-        if call.deadline != math.inf and call.guard is None:
-            patience = max(STOP_GRACE, call.deadline - time.monotonic())
-            loop = asyncio.get_running_loop()
-            call.guard = loop.call_later(patience, self._kill_if_running, call)
+        self._overtime.stopping(call)
 
     def ask_reload(self, number: int, out: list[bytes | memoryview], *, force: bool) -> None:
         """Add a RELOAD frame to `out`."""
@@ -260,34 +251,6 @@ class Link(asyncio.Protocol):
         """The next number on this link, for something that is not a call."""
         self._number += 1
         return self._number
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Send frames. The worker being gone is told by `on_gone`, not here."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
-
-    def write_all(self, out: list[bytes | memoryview]) -> None:
-        """Send frames, or their parts, together."""
-        if len(out) == 1:
-            self.write(out[0])
-        elif sum(map(len, out)) <= max(LARGE, LITTLE * len(out)):
-            self.write(b"".join(out))
-        elif self._transport is not None and not self._transport.is_closing():
-            self._transport.writelines(out)
-
-    def begun(self) -> int:
-        """The newest call the worker has begun, 0 for none."""
-        return self._progress.begun() if self._progress is not None else 0
-
-    def overdue(self, call: Call) -> None:
-        """Kill the worker for this call, unless its answer comes within a moment."""
-        asyncio.get_running_loop().call_later(GRACE, self._kill_if_unanswered, call)
-
-    def stalled(self) -> None:
-        """Kill the worker unless it gets on: it may stand still between two calls."""
-        if not self._suspected and self._idles(begun := self.begun()):
-            self._suspected = True
-            asyncio.get_running_loop().call_later(STALL_GRACE, self._kill_if_stalled, begun)
 
     async def leave(self, grace: float = LEAVE_GRACE) -> None:
         """Tell the worker to finish and go; kill it when it does not.
@@ -349,49 +312,21 @@ class Link(asyncio.Protocol):
     async def _spawn(self) -> None:
         with contextlib.ExitStack() as theirs:
             try:
-                await self._process.start(*await self._open(theirs))
-            except BaseException:  # cancelled too: nothing of ours is left open
-                self._close()
-                self._forget_progress()
+                await self._process.start(*await self._channel.open(theirs))
+            except BaseException as error:  # cancelled too: nothing of ours is left open
+                self._channel.close()
+                self._channel.forget()
+                if isinstance(error, OSError):
+                    raise StartError(f"cannot start {self._setup.python}: {error}") from None
                 raise
         self._watcher = asyncio.create_task(self._watch())
-
-    async def _open(self, theirs: contextlib.ExitStack) -> tuple[int, int]:
-        """Open our ends of what joins us to the worker.
-
-        Args:
-            theirs: closes the worker's ends, which only the worker needs.
-
-        Returns:
-            The descriptors of the link and of the shared memory.
-
-        Raises:
-            StartError: the system has no room for them.
-        """
-        try:
-            ours, link = socket.socketpair()
-            theirs.callback(link.close)
-            ours.setblocking(False)
-            self._transport, _ = await asyncio.get_running_loop().create_unix_connection(
-                lambda: self, sock=ours
-            )
-            memory = new_memory()
-            theirs.callback(os.close, memory)
-            self._progress = Progress(memory)
-        except OSError as error:
-            raise StartError(f"cannot start {self._setup.python}: {error}") from None
-        return link.fileno(), memory
-
-    def _close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
 
     async def _watch(self) -> None:
         code = await self._process.ended()
         await self._process.hear_out(OUTPUT_GRACE)
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), OUTPUT_GRACE)
-        self._close()
+            await asyncio.wait_for(self._channel.ended.wait(), OUTPUT_GRACE)
+        self._channel.close()
         self.take_held()
         self._happened(Event.GONE)
         self._death = self._process.account(code, spoke=bool(self.hello))
@@ -399,12 +334,7 @@ class Link(asyncio.Protocol):
             self._on_gone(self, self._death)
         elif self._loaded is not None and not self._loaded.done():
             self._loaded.set_exception(StartError(f"{self._death}{self._last_words()}"))
-        self._forget_progress()
-
-    def _forget_progress(self) -> None:
-        if self._progress is not None:
-            self._progress.close()
-            self._progress = None
+        self._channel.forget()
 
     def _last_words(self) -> str:
         if not self.last_words:
@@ -416,58 +346,16 @@ class Link(asyncio.Protocol):
         """The last lines of the worker's standard error."""
         return self._process.last_words
 
-    def _idles(self, begun: int) -> bool:
-        """Whether it has calls in hand and nothing to do but to begin them."""
-        return (
-            (self.state is State.BUSY or (self.state is State.DRAINING and bool(self.calls)))
-            and begun not in self.questions
-            and not any(number <= begun for number in self.calls)
-        )
-
-    def _kill_if_stalled(self, begun: int) -> None:
-        self._suspected = False
-        if self.calls and self.begun() == begun and self._idles(begun):
-            why = f"it had nothing to do and did not begin a call within {STALL_GRACE:g} s"
-            self.give_up(why, Cause.HANG)
-
-    def _kill_if_running(self, call: Call) -> None:
-        if call.number <= self.begun():
-            self._kill_if_unanswered(call)
-
-    def _kill_if_unanswered(self, call: Call) -> None:
-        if self.calls.get(call.number) is not call:
-            return
-        begun = self.begun()
-        if self._setup.concurrency == 1 and self.batches:
-            if any(each.open for number, each in self.calls.items() if number <= begun):
-                # It may run together with a call that has time left.
-                asyncio.get_running_loop().call_later(4 * GRACE, self._kill_if_unanswered, call)
-                return
-        elif self._setup.concurrency == 1 and begun > call.number:
-            return  # it has ended, its answer is on the way, and another call runs
-        self.give_up(f"{call.operation} ran past its deadline", Cause.DEADLINE)
-
     def _happened(self, event: Event) -> None:
         self.state = after(self.state, event)
 
-    # --- the socket ------------------------------------------------------------------------------
-
-    def data_received(self, data: bytes) -> None:
-        """Frames from the worker."""
-        try:
-            frames = self._reader.feed(data)
-        except FrameError as error:
-            self._take(error.before)
-            self._doubt(error)
-            return
-        self._take(frames)
+    # --- what it says ----------------------------------------------------------------------------
 
     def take_held(self) -> None:
         """Take the answers the worker has finished and holds; they may arrive all the same."""
-        if self._progress is not None:
-            # Where user code has written over them there is no answer.
-            with contextlib.suppress(FrameError):
-                self._take(FrameReader().feed(self._progress.held()))
+        # Where user code has written over them there is no answer.
+        with contextlib.suppress(FrameError):
+            self._take(FrameReader().feed(self._channel.held()))
 
     def _take(self, frames: Sequence[tuple[int, int, bytes]]) -> None:
         burst, take, on_answer = self._burst, self.calls.pop, self._on_answer
@@ -520,18 +408,8 @@ class Link(asyncio.Protocol):
                 guard.cancel()
         return call
 
-    def eof_received(self) -> bool:
-        """The worker closed its end. If it is not leaving, it cannot be used any more."""
-        self._link_ended("it closed its link")
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone."""
-        self._link_ended("" if exc is None else f"its link broke: {exc}")
-
     def _link_ended(self, why: str) -> None:
-        self._ended.set()
-        if why and self.state is not State.DRAINING:
+        if self.state is not State.DRAINING:
             # Most likely it is dying, and how it died says more than this.
             asyncio.get_running_loop().call_later(LINK_GRACE, self.give_up, why, Cause.LINK)
 
@@ -575,23 +453,4 @@ class Link(asyncio.Protocol):
 
     def _doubt(self, error: Exception) -> None:
         self.give_up(f"it sent what is no frame: {error}", Cause.LINK)
-        if self._transport is not None:
-            self._transport.close()
-
-    # --- what user code prints -------------------------------------------------------------------
-
-    def _printed(self, name: str, number: int, text: str) -> None:
-        if not number:
-            _log.info("printed", stream=name, text=text, worker=self.pid)
-            return
-        known, request_id, operation = self._recent[number % RECENT]
-        if known != number:
-            request_id, operation = "", ""  # printed long before it arrived here
-        _log.info(
-            "printed",
-            stream=name,
-            text=text,
-            worker=self.pid,
-            request_id=request_id or f"#{number}",
-            operation=operation or None,
-        )
+        self._channel.close()

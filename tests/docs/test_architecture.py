@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from provider.host import health, link
+from provider.host import health, link, overtime
 from tests.documents import ROOT
 
 ROWS = {
@@ -19,9 +19,9 @@ ROWS = {
 @pytest.mark.parametrize(
     ("begins", "seconds"),
     [
-        ("a call past its deadline", [link.GRACE]),
-        ("a stream that is told to stop", [link.STOP_GRACE]),
-        ("beginning a call that has expired", [link.STALL_GRACE]),
+        ("a call past its deadline", [overtime.GRACE]),
+        ("a stream that is told to stop", [overtime.STOP_GRACE]),
+        ("beginning a call that has expired", [overtime.STALL_GRACE]),
         ("saying how it is", [health.LONGEST, health.MOMENT, health.FRESH]),
         ("leaving after its last call", [link.LEAVE_GRACE]),
         ("ending after it has closed its link", [link.LINK_GRACE]),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from provider.errors import CallTimeout, StartError, WorkerLost
+from provider.errors import StartError, WorkerLost
 from provider.host.life import State
 from provider.host.link import LINK_GRACE
 from tests.conftest import PATIENCE, descriptors_left
@@ -326,32 +326,6 @@ async def test_a_worker_that_sends_garbage_is_ended_and_its_calls_are_answered(h
     assert await house.call("echo", 1) == 1
 
 
-async def test_what_was_finished_before_the_garbage_is_delivered(house):
-    await house.start(
-        """
-        import os, socket, time
-        def handle(command, arg):
-            if command == "garbage":
-                time.sleep(0.2)  # so that what is held has gone out
-                for descriptor in range(3, 1024):
-                    try:
-                        if socket.socket(fileno=os.dup(descriptor)).send(b"garbage" * 10):
-                            break
-                    except OSError:
-                        pass
-                time.sleep(3600)
-            return arg
-        """
-    )
-    finished = [house.submit("echo", number) for number in range(50)]
-    lost = house.submit("garbage")
-    await house.turn()
-    time.sleep(1)  # all of it is read at once
-    assert await asyncio.gather(*finished) == list(range(50))
-    with pytest.raises(WorkerLost, match="it sent what is no frame"):
-        await lost
-
-
 async def test_the_children_of_a_dead_worker_die_with_it(house, processes):
     await house.start(
         """
@@ -451,125 +425,6 @@ async def test_a_worker_that_does_not_leave_is_killed(house, processes):
     house.path.abandon("it is over")
     await house.fleet.stop(0.05)
     assert not processes.alive(worker)
-
-
-# --- what it prints ------------------------------------------------------------------------------
-
-
-async def test_prints_know_their_call_even_after_its_answer(house):
-    await house.start("def handle(command, arg): print('hello', arg)")
-    for number in range(20):
-        await house.call("greet", number, id=f"request-{number}")
-    await house.events.until("printed", 20)
-    told = [
-        (line["text"], line["operation"], line["request_id"], line["stream"], line["worker"])
-        for line in house.events.of("printed")
-    ]
-    assert told == [
-        (f"hello {number}", "greet", f"request-{number}", "stdout", house.worker)
-        for number in range(20)
-    ]
-
-
-async def test_prints_of_calls_without_an_id_have_their_number(house):
-    await house.start("import sys\ndef handle(command, arg): print('oh', file=sys.stderr)")
-    await house.call("greet")
-    told = await house.events.until("printed")
-    assert (told["request_id"], told["stream"], told["level"]) == ("#1", "stderr", "info")
-
-
-async def test_prints_on_import_belong_to_no_call(house):
-    await house.start("print('loading')\ndef handle(command, arg): pass")
-    told = await house.events.until("printed")
-    assert "request_id" not in told
-    assert "operation" not in told
-
-
-async def test_prints_that_come_long_after_their_call_still_have_its_number(house):
-    await house.start(
-        "def handle(command, arg):\n if arg: print('\\n'.join(map(str, range(8000))))"
-    )
-    calls = [house.submit("many", 1)] + [house.submit("none", 0) for _ in range(990)]
-    await asyncio.gather(*calls)
-    await asyncio.gather(*(house.submit("none", 0) for _ in range(990)))
-    last = await house.events.until("printed", text="7999")
-    assert last["request_id"] == "#1"
-    assert last["operation"] is None
-
-
-async def test_odd_prints_are_logged_and_disturb_nothing(house):
-    await house.start(
-        r"""
-        import os, sys
-        def handle(command, arg):
-            if command == "partial":
-                sys.stdout.write("no end")
-            if command == "bytes":
-                os.write(1, b"\xff\xfe bad \x1enot a mark\n")
-            if command == "long":
-                print("x" * 1_000_000)
-            if command == "many":
-                for number in range(20_000): print("a line of some length, number", number)
-            if command == "fake":
-                os.write(1, b"\x1e999999999999999999999999 fake\n")
-            return arg
-        """
-    )
-    assert await house.call("bytes", 2) == 2
-    assert await house.call("long", 3) == 3
-    assert await house.call("fake", 4) == 4
-    assert await house.call("partial", 1) == 1
-    assert await house.call("many", 5) == 5
-    await house.events.until(
-        "printed", operation="many", text="a line of some length, number 19999"
-    )
-    assert len(house.events.of("printed", operation="many")) == 20_000
-    assert house.events.of("printed", text="no end", operation="partial")
-    assert any("\ufffd\ufffd bad" in line["text"] for line in house.events.of("printed"))
-    assert (
-        sum(line["text"].count("x") for line in house.events.of("printed", operation="long"))
-        == 10**6
-    )
-    assert [line for line in house.events.of("printed") if "fake" in line["text"]]
-
-
-async def test_a_worker_that_stands_still_between_two_calls_is_replaced(house):
-    await house.start(call_timeout=0.2)
-    assert await house.call("echo", 1) == 1
-    house.kill_worker(signal.SIGSTOP)
-    with pytest.raises(CallTimeout, match="still waiting"):
-        await house.call("echo", 2)
-    told = await house.events.until("worker_lost")
-    assert "had nothing to do and did not begin a call" in told["account"]
-    await house.events.until("worker_ready", 2)
-    assert await house.call("echo", 3, timeout=PATIENCE) == 3
-    assert house.ran == ["echo 1", "echo 3"]
-
-
-async def test_a_worker_kept_by_a_health_check_or_a_call_is_not_taken_for_one_that_stands_still(
-    house,
-):
-    await house.start(
-        """
-        import os, time
-        from provider.dispatch import health
-        @health
-        def slow():
-            time.sleep(4)
-        def handle(command, arg):
-            time.sleep(arg)
-            return os.getpid()
-        """
-    )
-    worker = house.worker
-    await house.fleet.ask_health()
-    with pytest.raises(CallTimeout, match="still waiting"):
-        await house.call("sleep", 0, timeout=0.2)
-    assert await house.call("sleep", 0) == worker
-    running = house.submit("sleep", 4)
-    with pytest.raises(CallTimeout, match="still waiting"):
-        await house.call("sleep", 0, timeout=0.2)
-    assert await running == worker
 
 
 async def test_one_that_claims_nonsense_at_the_first_start_is_a_start_that_failed(

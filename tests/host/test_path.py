@@ -19,7 +19,7 @@ from provider.errors import (
     WorkerLost,
 )
 from provider.host.call import Call
-from provider.host.link import GRACE
+from provider.host.overtime import GRACE
 from provider.wire.frames import Encoding
 from tests.conftest import PATIENCE
 

@@ -98,7 +98,8 @@ class House:
         )
         self.process, self.wire = Process(), Wire()
         inside: Any = self.link
-        inside._process, inside._transport, inside._progress = self.process, self.wire, memory
+        inside._process, self.channel = self.process, inside._channel
+        self.channel._transport, self.channel._memory = self.wire, memory
         inside._loaded = _loop.create_future()
         self.loaded = inside._loaded
         self.calls = [Call("py.echo", b"\x01", 0, math.inf, id="mine") for _ in range(2)]
@@ -140,7 +141,7 @@ class House:
         """Take these bytes, then look at all that was said."""
         for piece in pieces:
             if not self.wire.closed:
-                self.link.data_received(piece)
+                self.channel.data_received(piece)
         self.link.take_held()
         self._look()
         if self.loaded.done():

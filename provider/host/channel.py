@@ -1,0 +1,125 @@
+"""What joins us to one worker: a socket for frames, and a little memory both processes see.
+
+The rule of this file: it passes on what came and judges nothing. Bytes that are no frame are told
+of after the frames that came whole before them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from provider.wire.frames import LARGE, FrameError, FrameReader
+from provider.wire.progress import Progress, new_memory
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Callable, Sequence
+
+LITTLE = 1024
+"""Bytes that are copied more quickly than they are written by themselves."""
+
+
+class Channel(asyncio.Protocol):
+    """Our ends of it.
+
+    Args:
+        on_frames: called with the frames of each read, as `FrameReader.feed` has them.
+        on_nonsense: called with what is wrong with bytes that are no frame.
+        on_end: called when the worker closes its end, or the socket breaks, with a sentence.
+    """
+
+    def __init__(
+        self,
+        on_frames: Callable[[Sequence[tuple[int, int, bytes]]], None],
+        on_nonsense: Callable[[Exception], None],
+        on_end: Callable[[str], None],
+    ) -> None:
+        self._on_frames = on_frames
+        self._on_nonsense = on_nonsense
+        self._on_end = on_end
+        self._reader = FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._memory: Progress | None = None
+        self.ended = asyncio.Event()
+        """Set once nothing more will come."""
+
+    async def open(self, theirs: contextlib.ExitStack) -> tuple[int, int]:
+        """Open both ends.
+
+        Args:
+            theirs: closes the worker's ends, which only the worker needs.
+
+        Returns:
+            The worker's descriptors, of the socket and of the memory.
+
+        Raises:
+            OSError: the system has no room for them.
+        """
+        ours, link = socket.socketpair()
+        theirs.callback(link.close)
+        ours.setblocking(False)
+        self._transport, _ = await asyncio.get_running_loop().create_unix_connection(
+            lambda: self, sock=ours
+        )
+        memory = new_memory()
+        theirs.callback(os.close, memory)
+        self._memory = Progress(memory)
+        return link.fileno(), memory
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send frames. The worker being gone is not told here."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def write_all(self, out: list[bytes | memoryview]) -> None:
+        """Send frames, or their parts, together."""
+        if len(out) == 1:
+            self.write(out[0])
+        elif sum(map(len, out)) <= max(LARGE, LITTLE * len(out)):
+            self.write(b"".join(out))
+        elif self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines(out)
+
+    def begun(self) -> int:
+        """The newest call the worker has begun, 0 for none."""
+        return self._memory.begun() if self._memory is not None else 0
+
+    def held(self) -> bytes:
+        """The frames the worker holds back, as `Progress.held` has them."""
+        return self._memory.held() if self._memory is not None else b""
+
+    def close(self) -> None:
+        """Close our end of the socket."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def forget(self) -> None:
+        """Let go of the memory, which nobody writes to any more."""
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+
+    def data_received(self, data: bytes) -> None:
+        """As `asyncio.Protocol` has it: frames from the worker."""
+        try:
+            frames = self._reader.feed(data)
+        except FrameError as error:
+            self._on_frames(error.before)
+            self._on_nonsense(error)
+            return
+        self._on_frames(frames)
+
+    def eof_received(self) -> bool:
+        """As `asyncio.Protocol` has it: the worker closed its end."""
+        self.ended.set()
+        self._on_end("it closed its link")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As `asyncio.Protocol` has it: the socket is gone."""
+        self.ended.set()
+        if exc is not None:
+            self._on_end(f"its link broke: {exc}")
