@@ -6,7 +6,6 @@ in the file REPORT, which is written whenever there is a slower one.
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 
@@ -31,8 +30,7 @@ def main() -> None:
             slowest = took
             Path(report).write_text(f"{took:.6f}", encoding="ascii")
 
-    with contextlib.ExitStack() as silence:
-        silence.enter_context(quiet())
+    with quiet():
         atheris.Setup([sys.argv[0], *flags], one)
         atheris.Fuzz()
 

@@ -16,9 +16,10 @@ import time
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from provider.doors.http.problems import document
+from provider.errors import BadRequest
 from provider.wire.envelope import error_answer, error_answer_json, error_headers
 from tests.fuzz import quiet
 
@@ -144,6 +145,15 @@ def scratch() -> Path:
 def _most_memory() -> int:
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def refused(read: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+    """What is read, None where the sender is told that it cannot be."""
+    try:
+        return read(*arguments, **more)
+    except BadRequest as error:
+        told(error)
+        return None
 
 
 def told(error: CallError) -> None:

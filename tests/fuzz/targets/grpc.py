@@ -11,7 +11,7 @@ from provider.doors.grpc.messages import Messages
 from provider.doors.grpc.protos import compiled
 from provider.errors import BadRequest, BadResult
 from provider.wire.values import Limits, Values
-from tests.fuzz.target import target, told
+from tests.fuzz.target import refused, target, told
 
 VALUES = Values(Limits())
 PROTO = """
@@ -72,10 +72,8 @@ _messages = _made()
 )
 def message(data: bytes) -> None:
     """A message: what was read of it is written, and read again it is the same."""
-    try:
-        value = _messages.read(data)
-    except BadRequest as error:
-        told(error)
+    value = refused(_messages.read, data)
+    if value is None:
         return
     try:
         payload = VALUES.encode(value)

@@ -145,8 +145,7 @@ def _ask(request: InferRequest) -> None:
 
 
 def _same(argument: bytes) -> None:
-    value = VALUES.decode(argument)
-    assert cbor.read(argument, VALUES) is not None or value is None
+    _alike(cbor.read(argument, VALUES), VALUES.decode(argument))
 
 
 @target(
@@ -170,7 +169,7 @@ def result(data: bytes) -> None:
         value = None
     else:
         with contextlib.suppress(BadRequest):
-            VALUES.decode(data)
+            _alike(value, VALUES.decode(data))
     request = InferRequest("f", inputs=[Tensor("x", "INT8", (1,), b"\5")])
     for model in (*_MODELS, _GRAPH):
         try:
@@ -184,6 +183,25 @@ def result(data: bytes) -> None:
             rest.write(body, response)
         except CallError as error:
             told(error)
+
+
+def _alike(here: Any, whole: Any) -> None:
+    """See that a value read here is the one that `Values` reads."""
+    if isinstance(here, cbor.Typed):
+        assert here.shape == whole.shape
+        assert bytes(here.data) == whole.astype(whole.dtype.newbyteorder("<")).tobytes()
+    elif isinstance(here, list):
+        assert len(here) == len(whole)
+        for members in zip(here, whole, strict=True):
+            _alike(*members)
+    elif isinstance(here, dict):
+        assert here.keys() == whole.keys()
+        for name, member in here.items():
+            _alike(member, whole[name])
+    elif isinstance(here, memoryview):
+        assert here == whole
+    else:
+        assert VALUES.encode(here) == VALUES.encode(whole)
 
 
 @target(b"\x01\x00\x00\x00", b"\xff\xff\xff\xff")

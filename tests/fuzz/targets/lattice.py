@@ -6,9 +6,8 @@ import asyncio
 import base64
 import contextlib
 import json
-from typing import Any
 
-from provider.errors import BadRequest, CallError, StartError, Unauthorized
+from provider.errors import CallError, StartError, Unauthorized
 from provider.lattice.claims import Identity, Replays, check, check_expiry, examine, parse, sign
 from provider.lattice.host_data import HostData, merge_config, parse_line
 from provider.lattice.joining import join
@@ -17,7 +16,7 @@ from provider.lattice.nkeys import KeyPair, Kind
 from provider.wire import wasmbus
 from provider.wire.values import Limits, Values
 from provider.wire.wasmbus import Invocation, InvocationResponse, WasmCloudEntity
-from tests.fuzz.target import MOST_TEXT, target, told
+from tests.fuzz.target import MOST_TEXT, refused, target, told
 
 VALUES = Values(Limits())
 _loop = asyncio.new_event_loop()
@@ -42,23 +41,15 @@ _WORDS = (
 )
 
 
-def _read(read: Any, *arguments: Any, **more: Any) -> Any:
-    try:
-        return read(*arguments, **more)
-    except BadRequest as error:
-        told(error)
-        return None
-
-
 @target(*_WORDS)
 def invocation(data: bytes) -> None:
     """A signed call, and what is looked at before anybody checks who signed it."""
-    read: Invocation | None = _read(wasmbus.decode_invocation, data)
+    read: Invocation | None = refused(wasmbus.decode_invocation, data)
     if read is None:
         return
     assert wasmbus.decode_invocation(wasmbus.encode_invocation(read)).msg == read.msg
     assert isinstance(read.is_chunked, bool)
-    item = _read(wasmbus.decode_argument, read.msg, VALUES)
+    item = refused(wasmbus.decode_argument, read.msg, VALUES)
     assert item is None or item
     try:
         token = parse(read.encoded_claims)
@@ -74,7 +65,7 @@ def invocation(data: bytes) -> None:
 @target(b"\xa3msg", b"\xadinvocation_id", b"\xa5error", b"\xaecontent_length", b"\xc4")
 def response(data: bytes) -> None:
     """An answer of an actor."""
-    read: InvocationResponse | None = _read(wasmbus.decode_response, data)
+    read: InvocationResponse | None = refused(wasmbus.decode_response, data)
     if read is not None:
         again = wasmbus.decode_response(wasmbus.encode_response(read))
         assert again.msg == read.msg
@@ -84,7 +75,7 @@ def response(data: bytes) -> None:
 @target(b"\xd6\xff", b"\xc7\x0c\xff", b"\xc1", b"\x7f", b"\xcf", b"\xda", b"\xde")
 def msgpack(data: bytes) -> None:
     """An argument in either form that actors send."""
-    item = _read(wasmbus.decode_argument, data, VALUES)
+    item = refused(wasmbus.decode_argument, data, VALUES)
     kind, offset = wasmbus.message_format(data)
     if item is None:
         return
@@ -111,7 +102,7 @@ def links(data: bytes) -> None:
     held = Links(most=3, most_bytes=400)
     for line in data.split(b"\n"):
         for is_json in (False, True):
-            link = _read(wasmbus.decode_link, line, json=is_json)
+            link = refused(wasmbus.decode_link, line, json=is_json)
             if link is None:
                 continue
             said = any(_SECRET.decode() in text for text in _named(link))
@@ -133,7 +124,7 @@ def links(data: bytes) -> None:
 def health(data: bytes) -> None:
     """The answer to a health check, and who asks for the end."""
     for is_json in (False, True):
-        read = _read(wasmbus.decode_health, data, json=is_json)
+        read = refused(wasmbus.decode_health, data, json=is_json)
         if read is not None:
             written = wasmbus.encode_health(read, json=is_json)
             assert wasmbus.decode_health(written, json=is_json).healthy == read.healthy

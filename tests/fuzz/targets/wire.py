@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from provider.doors.request_id import request_id
-from provider.errors import BadRequest, BadResult, CallError
+from provider.errors import BadResult, CallError
 from provider.wire import json_form, route
 from provider.wire.about import read_about, trace_of, write_about
 from provider.wire.address import Address, is_subject
@@ -22,23 +20,11 @@ from provider.wire.envelope import (
 from provider.wire.output import unmark
 from provider.wire.streamed import StreamReader, read_said, write_said
 from provider.wire.values import Limits, Values
-from tests.fuzz.target import MOST_TEXT, target, told
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.fuzz.target import MOST_TEXT, refused, target, told
 
 VALUES = Values(Limits())
 SMALL = Values(Limits(depth=4, items=8, string=16, integer_bits=80, decimal_exponent=20))
 _KEY = b"\x67payload"
-
-
-def refused(read: Callable[..., Any], *arguments: Any) -> Any:
-    """What is read, None where the sender is refused."""
-    try:
-        return read(*arguments)
-    except BadRequest as error:
-        told(error)
-        return None
 
 
 @target(
