@@ -116,7 +116,7 @@ class Graph:
         try:
             outputs = [_tensor(each) for each in result["outputs"]]
             parameters = _parameters(result["parameters"])
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError, ValueError, IndexError):
             raise BadResult("this is no answer of a graph") from None
         return InferResponse(self.name, request.id, outputs, parameters)
 
