@@ -13,7 +13,7 @@ from provider.lattice.host_data import HostData, merge_config, parse_line
 from provider.lattice.joining import join
 from provider.lattice.links import Links, matches
 from provider.lattice.nkeys import KeyPair, Kind
-from provider.wire import wasmbus
+from provider.wire import wasmbus, wasmbus_payload
 from provider.wire.values import Limits, Values
 from provider.wire.wasmbus import Invocation, InvocationResponse, WasmCloudEntity
 from tests.fuzz.target import MOST_TEXT, refused, target, told
@@ -49,7 +49,7 @@ def invocation(data: bytes) -> None:
         return
     assert wasmbus.decode_invocation(wasmbus.encode_invocation(read)).msg == read.msg
     assert isinstance(read.is_chunked, bool)
-    item = refused(wasmbus.decode_argument, read.msg, VALUES)
+    item = refused(wasmbus_payload.decode_argument, read.msg, VALUES)
     assert item is None or item
     try:
         token = parse(read.encoded_claims)
@@ -75,16 +75,16 @@ def response(data: bytes) -> None:
 @target(b"\xd6\xff", b"\xc7\x0c\xff", b"\xc1", b"\x7f", b"\xcf", b"\xda", b"\xde")
 def msgpack(data: bytes) -> None:
     """An argument in either form that actors send."""
-    item = refused(wasmbus.decode_argument, data, VALUES)
-    kind, offset = wasmbus.message_format(data)
+    item = refused(wasmbus_payload.decode_argument, data, VALUES)
+    kind, offset = wasmbus_payload.message_format(data)
     if item is None:
         return
-    if kind is wasmbus.Format.CBOR:
+    if kind is wasmbus_payload.Format.CBOR:
         assert item == data[1:]
         return
     value = VALUES.decode(item)
     assert VALUES.encode(value) == item
-    assert VALUES.encode(wasmbus.decode_msgpack(data[offset:], VALUES)) == item
+    assert VALUES.encode(wasmbus_payload.decode_msgpack(data[offset:], VALUES)) == item
 
 
 @target(
