@@ -27,6 +27,8 @@ from provider.steady_client import SteadyClient
 from provider.telemetry import logs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
@@ -79,6 +81,11 @@ class BurstClient(SteadyClient):
         nats-py forgets the subscription at once, and would drop them; ours is not its way.
         """
         await subscription.unsubscribe()
+
+    def forget(self, subscriptions: Iterable[Subscription]) -> None:
+        """Take nothing more for these, of which no message is on the way any more."""
+        for subscription in subscriptions:
+            self.takers.pop(b"%d" % subscription._id, None)  # noqa: SLF001  the rule of this file
 
     def post(self, commands: list[bytes]) -> None:
         """Send finished commands, see `pub` and `hpub`, as `publish` would send them.

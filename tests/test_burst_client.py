@@ -69,6 +69,23 @@ async def test_messages_are_taken_in_order_with_subject_reply_and_data(shared_na
     assert len([count for count in taker.bursts if count]) < 250
 
 
+async def test_joining_and_leaving_again_and_again_keeps_nothing(shared_nats):
+    async with connected(shared_nats.url) as (client, taker, other):
+        for number in range(20):
+            joined = await client.subscribe_directly("burst.again", "q", taker.take)
+            await settle(client)
+            await other.publish("burst.again", b"%d" % number)
+            await other.flush()
+            await client.unsubscribe_directly(joined)
+            await settle(client)
+            client.forget([joined])
+        await other.publish("burst.again", b"nobody listens")
+        await settle(other)
+        await settle(client)
+        assert [data for _, _, data, _ in taker.taken] == [b"%d" % number for number in range(20)]
+        assert not client.takers
+
+
 async def test_headers_large_messages_and_other_subscriptions_keep_their_order(shared_nats):
     async with connected(shared_nats.url) as (client, taker, other):
         await client.subscribe_directly("burst.mixed", "q", taker.take)

@@ -141,6 +141,8 @@ class NatsDoor:
         self.by_subject = Endpoint("operations", f"{address.operations}.>", SERVICE_QUEUE)
         self.streams = NatsStreams(client, path, self)
         self._subscriptions: list[Subscription] = []
+        self.listens = False
+        """Whether calls arrive, or will when the connection is there again."""
         self._burst = path.burst
         self._out: list[bytes] = []
         self._most = 0
@@ -159,6 +161,11 @@ class NatsDoor:
         """Subscribe. When this returns, calls arrive."""
         self._path.burst.at_end(self._send)
         await self.streams.open()
+        await self.listen()
+
+    async def listen(self) -> None:
+        """Join the queue groups."""
+        self.listens = True
         plain = self.take_signed is None and self._unsigned
         for endpoint, take in (
             (self.native, self._take_native if plain else self._take_either),
@@ -172,14 +179,15 @@ class NatsDoor:
 
     async def stop_listening(self) -> None:
         """Take no more messages; those already delivered are still accepted."""
+        self.listens = False
         ending, self._subscriptions = self._subscriptions, []
-        if not self._client.is_connected:
-            return
         # A server that leaves in the middle of it takes along what it had not delivered.
         with contextlib.suppress(nats.errors.Error):
             for subscription in ending:
                 await self._client.unsubscribe_directly(subscription)
-            await settle(self._client)
+            if self._client.is_connected:
+                await settle(self._client)
+                self._client.forget(ending)
 
     async def close(self) -> None:
         """Send what is left and end."""

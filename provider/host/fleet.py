@@ -91,6 +91,8 @@ class Fleet:
         """Called for each chunk of a streamed call."""
         self.on_renewed: Callable[[], None] = lambda: None
         """Called whenever another program serves, after the last answer of the old one."""
+        self.on_broken: Callable[[str | None], None] = lambda _why: None
+        """Called with `broken` when it changes."""
         self.broken: str | None = None
         """Why nothing is loaded, None while something is or is about to be."""
         self.reload_error: str | None = None
@@ -441,7 +443,7 @@ class Fleet:
         assert link is not None
         if slot.missed:
             slot.missed, self._files.told_of_change = False, True
-        self.broken = None
+        self._note_broken(None)
         self.reload_error = None
         self._renewals.joined(slot)
         self._settled.set()
@@ -489,10 +491,15 @@ class Fleet:
         broken = f"nothing is loaded: {reason.partition(chr(10))[0]}"
         if broken != self.broken:
             _log.error("nothing_loaded", program=self._setup.program, reason=reason)
-        self.broken = broken
+        self._note_broken(broken)
         waiting, self._waiting = self._waiting, collections.deque()
         for call in waiting:
             self.finish(call, None, Unavailable(broken, retry_after_ms=1000))
+
+    def _note_broken(self, why: str | None) -> None:
+        if why != self.broken:
+            self.broken = why
+            self.on_broken(why)
 
 
 def _calls_in_hand(slot: Slot) -> int:

@@ -322,6 +322,10 @@ class _Host:
                     tracebacks=settings.tracebacks,
                 )
             )
+        if settings.nothing_loaded == "leave":
+            from provider.doors.resting import Resting
+
+            others.append(Resting(door, self._fleet))
         if member is not None:
             # Not before it is needed: what it stands on takes a while to import.
             from provider.doors.wasmbus import WasmbusDoor

@@ -197,6 +197,7 @@ _KEYS = Kind("public keys", "public keys separated by commas", ",".join)
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "pretty", "json"]
 ReloadMode = Literal["live", "process"]
+NothingLoaded = Literal["answer", "leave"]
 
 
 def _choice(of: object) -> Kind:
@@ -234,3 +235,4 @@ Origins = Annotated[tuple[str, ...], BeforeValidator(_origins), _ORIGINS]
 Level = Annotated[LogLevel, BeforeValidator(_lower), _choice(LogLevel)]
 Format = Annotated[LogFormat, BeforeValidator(_lower), _choice(LogFormat)]
 Mode = Annotated[ReloadMode, BeforeValidator(_lower), _choice(ReloadMode)]
+Unloaded = Annotated[NothingLoaded, BeforeValidator(_lower), _choice(NothingLoaded)]

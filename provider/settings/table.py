@@ -35,6 +35,7 @@ from provider.settings.kinds import (  # noqa: TC001  pydantic reads the annotat
     Text,
     Token,
     Tokens,
+    Unloaded,
 )
 from provider.settings.knob import Knob, knob, knobs_of
 
@@ -584,6 +585,14 @@ class Settings(BaseModel):
         "How: `live` loads what changed in the process that runs, before the next call; `process` "
         "loads all of it in a fresh one, which takes over when it is ready.",
         default="live",
+    )
+    nothing_loaded: Unloaded = knob(
+        "PROVIDER_NOTHING_LOADED",
+        "Reload",
+        "While no code can be loaded: `answer` tells callers so, with the reason; `leave` leaves "
+        "the queue groups, so that other providers take the calls. Without others, callers then "
+        "find nobody.",
+        default="answer",
     )
     reload_poll: Duration = knob(
         "PROVIDER_RELOAD_POLL",
