@@ -39,9 +39,8 @@ from provider.wire.wasmbus import (
     decode_shutdown,
     encode_health,
     encode_response,
-    encode_result,
-    error_text,
 )
+from provider.wire.wasmbus_payload import encode_result, error_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

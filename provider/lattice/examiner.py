@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from provider.errors import BadRequest, CallError
 from provider.lattice.claims import Evidence, examine
 from provider.telemetry import logs
-from provider.wire.wasmbus import decode_argument
+from provider.wire.wasmbus_payload import decode_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,17 +14,16 @@ signatures are checked over what was read. Sources: wasmbus-rpc 0.15 (`wasmbus_c
 
 from __future__ import annotations
 
-from datetime import datetime
-from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+import functools
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from provider.errors import BadRequest, BadResult, CallError, HandlerError, clip
+from provider.errors import BadRequest, clip
 
 if TYPE_CHECKING:
-    from provider.wire.values import Values
+    from collections.abc import Callable
 
 CHUNK_ABOVE = 900 * 1024
 """Largest `msg` in bytes that travels inside its message; what is longer lies in the object store.
@@ -34,11 +33,12 @@ MAX_ERROR = 64 * 1024
 SHUTTING_DOWN = b"shutting down"
 """The answer to a shutdown message."""
 
-_NONE = b"\xf6"
 _MALFORMED = "deser error: deserialization: "
 _Octet = Annotated[int, Meta(ge=0, le=255)]
 _Length = Annotated[int, Meta(ge=0)]
 _S = TypeVar("_S", bound=Struct)
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 # --- The structs ---------------------------------------------------------------------------------
@@ -238,27 +238,38 @@ _write = msgspec.msgpack.Encoder().encode
 _write_json = msgspec.json.Encoder().encode
 
 
+def _told_as_malformed(decode: Callable[_P, _T]) -> Callable[_P, _T]:
+    """The same, with whatever the bytes did told as a BadRequest."""
+
+    @functools.wraps(decode)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return decode(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001  the rule of this file
+            raise BadRequest(_MALFORMED + words_of(error)) from None
+
+    return wrapped
+
+
+@_told_as_malformed
 def decode_invocation(data: bytes) -> Invocation:
     """The call in a message on the rpc subject.
 
     Raises:
         BadRequest: it is none; the text is the one the original provider answered with.
     """
-    try:
-        read = _read_invocation(data)
-        return Invocation(
-            origin=_entity(read.origin, "origin"),
-            target=_entity(read.target, "target"),
-            operation=read.operation,
-            msg=_octets(read.msg),
-            id=read.id,
-            encoded_claims=read.encoded_claims,
-            host_id=read.host_id,
-            content_length=read.content_length,
-            trace_context=read.trace_context or {},
-        )
-    except Exception as error:  # noqa: BLE001  whatever the bytes did, the sender is told
-        raise _malformed(error) from None
+    read = _read_invocation(data)
+    return Invocation(
+        origin=_entity(read.origin, "origin"),
+        target=_entity(read.target, "target"),
+        operation=read.operation,
+        msg=_octets(read.msg),
+        id=read.id,
+        encoded_claims=read.encoded_claims,
+        host_id=read.host_id,
+        content_length=read.content_length,
+        trace_context=read.trace_context or {},
+    )
 
 
 def encode_invocation(invocation: Invocation) -> bytes:
@@ -278,23 +289,21 @@ def encode_invocation(invocation: Invocation) -> bytes:
     return _write(fields)
 
 
+@_told_as_malformed
 def decode_response(data: bytes) -> InvocationResponse:
     """The answer in a message on the reply subject.
 
     Raises:
         BadRequest: it is none.
     """
-    try:
-        read = _read_response(data)
-        return InvocationResponse(
-            msg=_octets(read.msg),
-            invocation_id=read.invocation_id,
-            error=read.error,
-            content_length=read.content_length,
-            trace_context=read.trace_context or {},
-        )
-    except Exception as error:  # noqa: BLE001  whatever the bytes did, the reader is told
-        raise _malformed(error) from None
+    read = _read_response(data)
+    return InvocationResponse(
+        msg=_octets(read.msg),
+        invocation_id=read.invocation_id,
+        error=read.error,
+        content_length=read.content_length,
+        trace_context=read.trace_context or {},
+    )
 
 
 def encode_response(response: InvocationResponse) -> bytes:
@@ -308,6 +317,7 @@ def encode_response(response: InvocationResponse) -> bytes:
     return _write(fields)
 
 
+@_told_as_malformed
 def decode_link(data: bytes, *, json: bool = False) -> LinkDefinition:
     """The link in a message on linkdefs.put or linkdefs.del.
 
@@ -318,13 +328,10 @@ def decode_link(data: bytes, *, json: bool = False) -> LinkDefinition:
     Raises:
         BadRequest: it is none. The text holds no value of the link.
     """
-    try:
-        read = _read_link_json.decode(data) if json else _read_link(data)
-        if type(read) is LinkDefinition:
-            return read
-        return LinkDefinition(**{name: getattr(read, name) for name in read.__struct_fields__})
-    except Exception as error:  # noqa: BLE001  whatever the bytes did, the log is told
-        raise _malformed(error) from None
+    read = _read_link_json.decode(data) if json else _read_link(data)
+    if type(read) is LinkDefinition:
+        return read
+    return LinkDefinition(**{name: getattr(read, name) for name in read.__struct_fields__})
 
 
 def encode_link(link: LinkDefinition, *, json: bool = False) -> bytes:
@@ -332,16 +339,14 @@ def encode_link(link: LinkDefinition, *, json: bool = False) -> bytes:
     return _write_json(link) if json else _write(link)
 
 
+@_told_as_malformed
 def decode_health(data: bytes, *, json: bool = False) -> HealthCheckResponse:
     """The answer to a health check.
 
     Raises:
         BadRequest: it is none.
     """
-    try:
-        read = _read_health_json.decode(data) if json else _read_health(data)
-    except Exception as error:  # noqa: BLE001  whatever the bytes did, the reader is told
-        raise _malformed(error) from None
+    read = _read_health_json.decode(data) if json else _read_health(data)
     return HealthCheckResponse(healthy=read.healthy, message=read.message)
 
 
@@ -391,7 +396,7 @@ def _entity(item: Raw, name: str) -> WasmCloudEntity:
     try:
         read: WasmCloudEntity = _read_entity(item)
     except msgspec.ValidationError as error:
-        raise msgspec.ValidationError(f"{name}: {_reason(error)}") from None
+        raise msgspec.ValidationError(f"{name}: {words_of(error)}") from None
     if type(read) is WasmCloudEntity:
         return read
     return WasmCloudEntity(
@@ -417,133 +422,10 @@ def _octets(item: Raw) -> bytes:
         ) from None
 
 
-def _malformed(error: Exception) -> BadRequest:
-    return BadRequest(_MALFORMED + _reason(error))
-
-
-def _reason(error: Exception) -> str:
+def words_of(error: Exception) -> str:
     """What a codec had to say, in the words of the Rust one where they are known."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
     if isinstance(error, UnicodeDecodeError):
         return "text that is not UTF-8"
     return str(error).replace("Object missing required field", "missing field")
-
-
-# --- The argument and the result -----------------------------------------------------------------
-
-
-class Format(Enum):
-    """How the argument of an invocation is written."""
-
-    EMPTY = "empty"
-    CBOR = "cbor"
-    MSGPACK = "msgpack"
-    UNKNOWN = "unknown"
-
-
-class Payload(NamedTuple):
-    """What `message_format` found.
-
-    Attributes:
-        format: of the argument.
-        offset: bytes of the header before it.
-    """
-
-    format: Format
-    offset: int
-
-
-def message_format(arg: bytes) -> Payload:
-    """How an argument is written, by its first byte and whether there is a second one."""
-    if len(arg) < 2:
-        return Payload(Format.MSGPACK if arg else Format.EMPTY, 0)
-    head = arg[0]
-    if head == 0x7F:
-        return Payload(Format.CBOR, 1)
-    if head == 0xC1:
-        return Payload(Format.MSGPACK, 1)
-    if head < 0x7F or head == 0xC0:
-        return Payload(Format.UNKNOWN, 0)
-    return Payload(Format.MSGPACK, 0)
-
-
-def decode_argument(arg: bytes, values: Values) -> bytes | None:
-    """The argument as a CBOR item for the worker, None when there is none.
-
-    CBOR is passed on unseen, because the worker decodes it. MessagePack, which the original
-    provider refused and real actors send, is translated.
-
-    Args:
-        arg: of the invocation, whole.
-        values: whose limits hold for what is translated.
-
-    Raises:
-        BadRequest: a header nobody knows, or MessagePack that is not accepted.
-    """
-    kind, offset = message_format(arg)
-    if kind is Format.CBOR:
-        return arg[offset:]
-    if kind is Format.EMPTY:
-        return None
-    if kind is Format.UNKNOWN:
-        raise BadRequest("rpc: invalid message format")
-    return values.encode(decode_msgpack(arg[offset:], values))
-
-
-_read_any = msgspec.msgpack.Decoder()
-_TIMESTAMPS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
-"""How a timestamp starts in its three widths; other bytes may look like it."""
-
-
-def decode_msgpack(data: bytes, values: Values) -> Any:
-    """The value of one MessagePack item and nothing after it, under the limits of CBOR.
-
-    Raises:
-        BadRequest: undecodable, trailing bytes, over a limit, a key that is no text, or an
-            extension type, timestamps among them.
-    """
-    try:
-        value = _read_any.decode(data)
-        values.check(value, thorough=len(data) > values.smallest)
-    except Exception as error:  # noqa: BLE001  whatever the bytes did, the sender is told
-        raise BadRequest(f"deserialization: {_reason(error)}") from None
-    if any(head in data for head in _TIMESTAMPS) and _has_timestamp(value):
-        raise BadRequest("deserialization: a value of type timestamp is not accepted")
-    return value
-
-
-def _has_timestamp(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_has_timestamp, value.values()))
-    if isinstance(value, list):
-        return any(map(_has_timestamp, value))
-    return isinstance(value, datetime)
-
-
-def encode_result(item: bytes) -> bytes:
-    """The `msg` for a result: bare CBOR, and nothing at all for None.
-
-    Args:
-        item: one CBOR item, as the worker wrote it.
-    """
-    return b"" if item == _NONE else item
-
-
-def error_text(error: CallError) -> str:
-    """What stands in `InvocationResponse.error` for a call that was accepted and then failed.
-
-    In the words of the original provider, so that actors which look into them go on working; where
-    it had none, the kind of the error and its message.
-    """
-    if isinstance(error, HandlerError) and error.type is not None:
-        if error.type in ("SystemExit", "KeyboardInterrupt"):
-            return f"error: {error.message}"
-        text = f"Exception raised {error.type}: {error.message}\n"
-        # A traceback of Python's ends its last line, and the original ended it once more.
-        return text + error.traceback.rstrip("\n") + "\n\n" if error.traceback else text
-    if isinstance(error, BadResult):
-        return f"error: {error.message}"
-    if isinstance(error, BadRequest):
-        return f"serialization: {error.message}"
-    return f"{error.kind}: {error.message}"
