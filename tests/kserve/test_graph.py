@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cbor2
-import numpy
+import numpy as np
 import pytest
 
 from provider.errors import BadResult, CallError, TooLarge
@@ -70,8 +70,8 @@ def test_a_result_is_the_answer():
         None,
         [],
         {},
-        numpy.zeros(2),
-        {"outputs": [numpy.zeros(2)], "parameters": {}},
+        np.zeros(2),
+        {"outputs": [np.zeros(2)], "parameters": {}},
         {"outputs": [OUTPUT]},
         {"outputs": 5, "parameters": {}},
         {"outputs": [{}], "parameters": {}},
