@@ -33,9 +33,9 @@ from benchmarks.measuring.rounds import turned
 from benchmarks.measuring.rows import start_provider
 from benchmarks.measuring.said import say
 from benchmarks.measuring.work import FACTORIAL
+from benchmarks.scaling.blocks import cpu_of
 from benchmarks.scaling.load import Cell, LoadGenerator
 from benchmarks.scaling.told import Told, aims, as_map, renewed
-from provider.settings import KNOBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -162,8 +162,6 @@ def _of_clients(run: Run, started: Started, each: int) -> Callable[[int], Measur
 def workers(run: Run) -> Told:
     """A second worker for a function that needs a core."""
     text = "calls/s of a CPU-bound function, 2 workers / 1"
-    if "workers" not in KNOBS:
-        return Told("workers", [], [Aim("growth", text, 1.7, None, least=True)])
     started = {
         level: _provider(run, f"workers{level}", BUSY, PROVIDER_WORKERS=str(level))
         for level in (1, 2)
@@ -229,7 +227,7 @@ def _levels(
 
 def _cost(cell: Measured) -> float:
     """Microseconds of the provider's processes for a call."""
-    return sum(us for name, us in cell.cpu.items() if name.startswith(("host", "worker")))
+    return cpu_of(cell.cpu)
 
 
 def _ratio(
