@@ -24,9 +24,10 @@ from provider.errors import BadRequest, BadResult, CallError, Overloaded, TooLar
 from provider.host.call import Call
 from provider.lattice import subjects
 from provider.lattice.chunks import ChunkStore
-from provider.lattice.claims import Identity, Replays, check, check_expiry, parse
+from provider.lattice.claims import Identity, check, check_expiry, parse
 from provider.lattice.examiner import Examined, Examiner
 from provider.lattice.links import Links, matches
+from provider.lattice.replays import Replays
 from provider.telemetry import logs
 from provider.wire.about import trace_of, write_about
 from provider.wire.frames import Encoding

@@ -25,8 +25,8 @@ from msgspec import Meta, Struct
 
 from provider.errors import ProviderError, Unauthorized
 from provider.lattice import nkeys
-from provider.lattice.claims import REVISION, StandardClaims, read_body, sign, split
 from provider.lattice.nkeys import BadKey, KeyPair, Kind
+from provider.lattice.tokens import REVISION, StandardClaims, read_body, sign, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

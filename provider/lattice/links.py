@@ -54,17 +54,10 @@ class Links:
             self.delete(link.actor_id)
             self._store(link)
 
-    def put(self, link: LinkDefinition, *, accepted: bool = True) -> Put:
-        """Let an actor call, from linkdefs.put.
-
-        Args:
-            link: of the actor.
-            accepted: whether whoever was asked agrees.
-        """
+    def put(self, link: LinkDefinition) -> Put:
+        """Let an actor call, from linkdefs.put."""
         if link.actor_id in self._links:
             return Put(stored=False, note=DUPLICATE)
-        if not accepted:
-            return Put(stored=False, note=DENIED)
         if not link.actor_id:
             return Put(stored=False, note=f"{DENIED}: it names no actor")
         if len(self._links) >= self._most:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from provider import __version__
 from provider.cli import app
-from provider.lattice import archive, claims, seed_file
+from provider.lattice import archive, seed_file, tokens
 from provider.lattice.nkeys import KeyPair, Kind
 from provider.settings import KNOBS
 from tests.conftest import write
@@ -331,7 +331,7 @@ def strange(folder: Path, body: dict, *members: tuple[str, bytes], signer: KeyPa
     }
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as tar:
-        jwt = claims.sign(claim, signer or issuer).encode()
+        jwt = tokens.sign(claim, signer or issuer).encode()
         for name, data in (("claims.jwt", jwt), *members):
             info = tarfile.TarInfo(name)
             info.size = len(data)

@@ -18,8 +18,9 @@ import msgspec
 import pytest
 from nats.js.errors import NotFoundError
 
-from provider.lattice.claims import entity_url, invocation_hash, sign, target_url
+from provider.lattice.claims import entity_url, invocation_hash, target_url
 from provider.lattice.nkeys import KeyPair, Kind
+from provider.lattice.tokens import sign
 from provider.wire.wasmbus import (
     CHUNK_ABOVE,
     WasmCloudEntity,

@@ -8,11 +8,13 @@ import contextlib
 import json
 
 from provider.errors import CallError, StartError, Unauthorized
-from provider.lattice.claims import Identity, Replays, check, check_expiry, examine, parse, sign
+from provider.lattice.claims import Identity, check, check_expiry, examine, parse
 from provider.lattice.host_data import HostData, merge_config, parse_line
 from provider.lattice.joining import join
 from provider.lattice.links import Links, matches
 from provider.lattice.nkeys import KeyPair, Kind
+from provider.lattice.replays import Replays
+from provider.lattice.tokens import sign
 from provider.wire import wasmbus, wasmbus_payload
 from provider.wire.values import Limits, Values
 from provider.wire.wasmbus import Invocation, InvocationResponse, WasmCloudEntity

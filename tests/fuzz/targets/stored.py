@@ -18,8 +18,8 @@ from nats.js.errors import NotFoundError
 from provider.errors import CallError
 from provider.lattice import archive, cargo, nkeys, seed_file, subjects
 from provider.lattice.chunks import ChunkStore
-from provider.lattice.claims import sign
 from provider.lattice.nkeys import BadKey, KeyPair, Kind
+from provider.lattice.tokens import sign
 from tests.fuzz.target import MOST_TEXT, scratch, target, told
 
 _loop = asyncio.new_event_loop()
