@@ -125,3 +125,26 @@ def test_it_stops_when_it_is_told(provider, number):
     assert provider.wait() == ExitCode.OK
     assert provider.events("drained")
     assert all(map(until_gone, family))
+
+
+def test_it_ends_while_it_begins(tmp_path):
+    # A process that is not the first ends of such a signal. This one has to see to it by itself.
+    program = write(tmp_path / "dispatch.py", PROGRAM)
+    started = subprocess.Popen(
+        [*APART, sys.executable, "-v", "-m", "provider", "run"],
+        env=clean_environment(PYTHON_DISPATCH=str(program)),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with started:
+        # What it says of its imports tells how far it is.
+        assert started.stderr is not None
+        while "import 'provider.cli.form'" not in (line := started.stderr.readline()):
+            assert line
+        (host,) = children(started.pid)
+        os.kill(host, signal.SIGTERM)
+        started.stderr.close()
+        try:
+            assert started.wait(PATIENCE) == 128 + signal.SIGTERM
+        finally:
+            started.kill()
