@@ -143,6 +143,13 @@ class Link:
         return self._process.exit
 
     @property
+    def has_finished(self) -> bool:
+        """Whether a call has ended that it began."""
+        begun = self.begun()
+        handed = (number for number, _, _ in self._recent)
+        return any(0 < number <= begun and number not in self.calls for number in handed)
+
+    @property
     def memory(self) -> int:
         """How much memory it has now, in bytes, 0 where nobody knows."""
         return self._process.memory

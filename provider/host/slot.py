@@ -391,10 +391,10 @@ class Slot:
                 back.append((number, reload.call))
             else:
                 left.append(reload)
+        lived = link.has_finished or link.cause is Cause.DEADLINE
         link.calls.clear()
         for _, call in back:
             call.give_back()
-        lived = begun > 1 or link.cause is Cause.DEADLINE
         lived = lived or time.monotonic() - link.ready_since > YOUNG
         self._owner.died(
             self,

@@ -111,6 +111,21 @@ def test_hope_is_lost_once():
     assert len(lost) == 1
 
 
+async def test_callers_whose_call_was_answered_end_no_provider(house):
+    await house.start(
+        """
+        import os, threading
+        def handle(command, arg):
+            threading.Timer(0.05, os._exit, (3,)).start()
+        """,
+        fleet=FleetOptions(crash_limit=3),
+    )
+    for count in range(1, 5):
+        await house.call("leave")
+        await house.events.until("worker_ready", count + 1)
+    assert not house.hopeless
+
+
 async def test_a_worker_that_has_lived_ends_the_row(house):
     await house.start(DIES, fleet=FleetOptions(crash_limit=2))
     for count in range(2, 6):
