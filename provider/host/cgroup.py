@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import os
 import threading
@@ -160,15 +161,17 @@ class Groups:
             return None
         wanted = {file.partition(".")[0] for file in limits}
         try:
-            folder = _with_controllers(folder, wanted)
+            if wanted:
+                _share_out(folder, wanted)
             made = cls(folder, limits)
             tried = made.make()
             tried.enter(None)
+            usable = not _type(tried.folder).endswith("invalid")
         except OSError:
             return None
         tried.remove_empty()
         _tidy(folder)
-        return made
+        return made if usable else None
 
     def make(self) -> Group:
         """A group for a worker, to be entered."""
@@ -191,8 +194,8 @@ def groups_for(limits: Mapping[str, str], knobs: str) -> Groups:
         wanted = sorted({file.partition(".")[0] for file in limits})
         raise StartError(
             f"{knobs} needs control groups of version 2 with {' and '.join(wanted)}, below the "
-            "one the provider runs in, which it can change: in systemd, Delegate=yes; in a "
-            "container, a cgroup namespace of its own that it may write to"
+            "one the provider runs in, which it can change and no other process is in: in systemd, "
+            "Delegate=yes; in a container, a cgroup namespace of its own that it may write to"
         )
     return groups
 
@@ -216,31 +219,44 @@ def _own_group(proc: Path) -> Path | None:
     return None
 
 
-def _with_controllers(folder: Path, wanted: set[str]) -> Path:
+def _share_out(folder: Path, wanted: set[str]) -> None:
     """See to it that groups below this one have these controllers.
 
     Raises:
-        OSError: they cannot.
+        OSError: they cannot; nothing is changed then.
     """
     control = folder / "cgroup.subtree_control"
-    missing = wanted - set(control.read_text().split())
-    if not missing:
-        return folder
-    words = " ".join(f"+{name}" for name in sorted(missing))
-    with contextlib.suppress(OSError):
-        control.write_text(words)
-        return folder
-    # A group with processes in it shares nothing out. It is ours if we are alone in it.
+    missing = " ".join(f"+{name}" for name in sorted(wanted - set(control.read_text().split())))
+    if not _type(folder):  # the root, which may have processes
+        if missing:
+            control.write_text(missing)
+        return
+    # Another one with processes in it shares out nothing, or what nobody can use. So we go aside.
     ours = folder / _OURS
     ours.mkdir(exist_ok=True)
-    (ours / "cgroup.procs").write_text(str(os.getpid()))
     try:
-        control.write_text(words)
+        (ours / "cgroup.procs").write_text(str(os.getpid()))
+        _see_that_it_is_empty(folder)
+        if missing:
+            control.write_text(missing)
     except OSError:
-        (folder / "cgroup.procs").write_text(str(os.getpid()))
-        ours.rmdir()
+        with contextlib.suppress(OSError):  # where we may not even be
+            (folder / "cgroup.procs").write_text(str(os.getpid()))
+            ours.rmdir()
         raise
-    return folder
+
+
+def _see_that_it_is_empty(folder: Path) -> None:
+    if (folder / "cgroup.procs").read_text().strip():
+        raise OSError(errno.EBUSY, "there are processes in it", str(folder))
+
+
+def _type(folder: Path) -> str:
+    """What kind of group it is; empty for the root of all."""
+    try:
+        return (folder / "cgroup.type").read_text().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _removed(folder: Path) -> bool:
