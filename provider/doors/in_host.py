@@ -14,6 +14,7 @@ from provider.doors.backend import Described, Health
 from provider.errors import Cancelled, Unavailable
 from provider.host.call import Call, StreamedCall
 from provider.wire.about import trace_of, write_about
+from provider.wire.envelope import check_operation
 from provider.wire.window import BYTES, CHUNKS
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class InHost:
         path = self._path
         future: asyncio.Future[bytes] = self._loop.create_future()
         submitted = Call(
-            call.operation,
+            check_operation(call.operation),
             call.payload,
             call.encoding,
             path.deadline(call.timeout),
@@ -90,7 +91,7 @@ class InHost:
         self._check_started()
         path, inbox = self._path, _Inbox()
         submitted = StreamedCall(
-            call.operation,
+            check_operation(call.operation),
             call.payload,
             call.encoding,
             path.deadline(call.timeout),

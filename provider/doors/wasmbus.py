@@ -30,6 +30,7 @@ from provider.lattice.links import Links, matches
 from provider.lattice.replays import Replays
 from provider.telemetry import logs
 from provider.wire.about import trace_of, write_about
+from provider.wire.envelope import check_operation
 from provider.wire.frames import Encoding
 from provider.wire.wasmbus import (
     CHUNK_ABOVE,
@@ -247,6 +248,8 @@ class WasmbusDoor:
                 self._check_strictly(item, now)
             if item.problem is not None:
                 raise item.problem
+            if invocation.operation:  # the original takes one without a name
+                check_operation(invocation.operation)
         except CallError as error:
             self._refuse(asked, error)
             return False

@@ -515,6 +515,14 @@ async def test_arguments_that_cannot_be_read(host, argument, text):
     assert (await host.refusal("py.echo", argument)).startswith(text)
 
 
+async def test_an_operation_that_is_too_long_is_refused(host):
+    answers = await asyncio.gather(
+        *(host.refusal("x" * size) for size in (257, 70_000)), host.invoke("py.echo")
+    )
+    assert answers[:2] == ["operation is longer than 256 bytes"] * 2
+    assert answers[2]["msg"] == b"\x0a"
+
+
 # --- links ----------------------------------------------------------------------------------------
 
 

@@ -70,6 +70,13 @@ def test_a_model_nobody_knows_is_not_found(served, name):
     assert text.startswith("Mediapipe graph definition with requested name is not found")
 
 
+@pytest.mark.parametrize("size", [300, 70_000])
+def test_a_name_that_no_operation_can_have_is_refused(served, size):
+    status, text = refused(lambda: served.grpc.infer("x" * size + ".double", [tensor("x", X)]))
+    assert (status, text) == ("INVALID_ARGUMENT", "operation is longer than 256 bytes")
+    assert served.grpc.infer("double", [tensor("x", X)]).as_numpy("output0") is not None
+
+
 def test_arrays_keep_their_type_and_shape(served):
     inputs = [tensor("a", X), tensor("b", X), tensor("scale", np.array([3]))]
     result = served.grpc.infer("add", inputs, request_id="7")
