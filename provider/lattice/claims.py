@@ -232,6 +232,33 @@ def check(
         raise Unauthorized(f"unlinked actor: '{invocation.origin.public_key}'")
 
 
+def validate(
+    invocation: Invocation,
+    argument: bytes,
+    *,
+    identity: Identity,
+    linked: Container[str],
+    now: float,
+) -> Token:
+    """Every check at once, for callers who can wait for the costly part; the token it accepts.
+
+    Args:
+        invocation: as it came.
+        argument: whole; `invocation.msg` unless that was chunked.
+        identity: who we are.
+        linked: keys of the actors that may call us.
+        now: in seconds since 1970.
+
+    Raises:
+        Unauthorized: the first one that fails.
+    """
+    token = parse(invocation.encoded_claims)
+    check_expiry(token, now)
+    evidence = examine(token, invocation, argument)
+    check(token, evidence, invocation, identity=identity, linked=linked, now=now)
+    return token
+
+
 def sign_invocation(
     *,
     key: KeyPair,

@@ -83,13 +83,11 @@ def token(data: Any = None, header: Any = None, key: KeyPair = CLUSTER) -> str:
 
 
 def validate(invocation: Invocation, argument: bytes | None = None, **more: Any) -> claims.Token:
-    """Every check, in the order in which the door has them made."""
-    known = {"identity": IDENTITY, "linked": LINKED, "now": NOW, **more}
-    read = claims.parse(invocation.encoded_claims)
-    claims.check_expiry(read, known["now"])
-    found = claims.examine(read, invocation, invocation.msg if argument is None else argument)
-    claims.check(read, found, invocation, **known)
-    return read
+    return claims.validate(
+        invocation,
+        invocation.msg if argument is None else argument,
+        **{"identity": IDENTITY, "linked": LINKED, "now": NOW, **more},
+    )
 
 
 def refusal(read: Any, *arguments: Any, **keywords: Any) -> str:
