@@ -45,7 +45,7 @@ _log = logs.get_logger(component="nats_door")
 class _Stream:
     """Where one streamed answer goes, and how it is written."""
 
-    __slots__ = ("asked", "chunk", "end", "flow", "key", "subject", "tell", "told")
+    __slots__ = ("again", "asked", "chunk", "end", "flow", "key", "subject", "tell", "told")
 
     def __init__(
         self,
@@ -61,6 +61,8 @@ class _Stream:
         self.end = end
         self.tell = tell
         self.told: Advance | None = None
+        self.again: asyncio.TimerHandle | None = None
+        """When the caller is told the same again; it keeps the call."""
         self.flow = flow
         self.key = b""
         self.subject = b""
@@ -139,7 +141,8 @@ class NatsStreams:
         if call.open:
             stream: _Stream = call.context
             self._tell(call, stream.told)
-            asyncio.get_running_loop().call_later(AGAIN, self._tell_again, call)
+            loop = asyncio.get_running_loop()
+            stream.again = loop.call_later(AGAIN, self._tell_again, call)
 
     def _tell(self, call: StreamedCall, told: Advance | None) -> None:
         stream: _Stream = call.context
@@ -171,6 +174,8 @@ class NatsStreams:
         stream: _Stream = call.context
         self._open.pop(stream.key, None)
         call.tell()
+        if stream.again is not None:
+            stream.again.cancel()
         if error is None and result:  # of something that does not stream
             if self._send(stream, result, call.sent):
                 call.sent += 1

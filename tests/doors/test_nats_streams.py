@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 import cbor2
 import nats
@@ -42,6 +43,10 @@ PROGRAM = """
     def large(sizes: list[int]):
         for size in sizes:
             yield b"x" * size
+
+    @operation
+    def taken(data: bytes):
+        yield len(data)
 
     @operation
     def wait():
@@ -131,6 +136,23 @@ async def test_who_does_not_ask_is_told_of_no_progress(house):
     async with calling(house) as caller:
         await caller.ask("count", 1)
         assert [(await caller.next())[0] for _ in range(2)] == [{"chunk": 0, "seq": 0}, {"end": 1}]
+
+
+async def test_of_a_stream_that_has_ended_nothing_is_kept(start_provider):
+    """With progress asked for, it is said again every few seconds that a stream is there."""
+    house = start_provider(PROGRAM)
+    async with house.connect() as python:
+
+        async def memory() -> int:
+            async with contextlib.aclosing(python.stream("taken", b"x" * 900_000)) as items:
+                assert [item async for item in items] == [900_000]
+            text = Path(f"/proc/{house.pid}/status").read_text()
+            return int(text.partition("VmRSS:")[2].split()[0]) * 1024
+
+        before = [await memory() for _ in range(20)][-1]
+        for _ in range(200):
+            after = await memory()
+    assert after - before < 60e6  # of 180e6 that came
 
 
 async def test_a_stream_that_waits_is_said_to_be_there_again(start_provider, tmp_path):
