@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import struct
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from provider.errors import CallError, HandlerError, Unavailable, WorkerLost
+from provider.errors import BadRequest, CallError, HandlerError, Unavailable, WorkerLost
 from provider.host.burst import Burst
 from provider.host.call import RELOAD
 from provider.host.catalogue import Catalogue
@@ -312,7 +313,10 @@ class Fleet:
             if call.operation == RELOAD:
                 self._ask_reload(call)
             else:
-                link.hand_over(call, out)
+                try:
+                    link.hand_over(call, out)
+                except (UnicodeEncodeError, struct.error) as error:
+                    self._refuse(call, error)
 
     def _spread(self, takers: list[Slot]) -> None:
         waiting, now = self._waiting, time.monotonic()
@@ -328,7 +332,14 @@ class Fleet:
                 if not free:
                     break
                 waiting.popleft()
-                min(free, key=_calls_in_hand).hand_over(call, now)
+                try:
+                    min(free, key=_calls_in_hand).hand_over(call, now)
+                except (UnicodeEncodeError, struct.error) as error:
+                    self._refuse(call, error)
+
+    def _refuse(self, call: Call, error: Exception) -> None:
+        # Doors see to it that there are none; one that was not seen costs nobody else anything.
+        self.finish(call, None, BadRequest(f"its operation cannot be told to the worker: {error}"))
 
     # --- reload ----------------------------------------------------------------------------------
 

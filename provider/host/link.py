@@ -207,16 +207,21 @@ class Link:
             raise StartError(f"{self._death}{self._last_words()}")
 
     def hand_over(self, call: Call, out: list[bytes | memoryview]) -> None:
-        """Number the call and add its frame to `out`, which the caller writes."""
+        """Number the call and add its frame to `out`, which the caller writes.
+
+        Raises:
+            UnicodeEncodeError, struct.error: its operation is no text, or over 65535 bytes. Nothing
+                has been done then.
+        """
         number = self._number + 1
-        if call.about:
-            out.append(frame(FrameType.ABOUT, number, call.about))
         operation, payload = call.operation, call.payload
         # As `call_frame` does, but a large payload is not copied.
         name, size = operation.encode(), len(payload)
         kind = _STREAM if call.streams else _CALL
         length = CALL_OVERHEAD + len(name) + size
         head = pack_call(length, kind, number, call.encoding, call.deadline, len(name)) + name
+        if call.about:
+            out.append(frame(FrameType.ABOUT, number, call.about))
         if size <= LARGE:
             out.append(head + payload)
         else:

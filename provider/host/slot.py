@@ -197,13 +197,18 @@ class Slot:
         return have < self.setup.concurrency + max(1, ahead)
 
     def hand_over(self, call: Call, now: float = 0.0) -> None:
-        """Add the frames of a call to those that are written next."""
+        """Add the frames of a call to those that are written next.
+
+        Raises:
+            UnicodeEncodeError, struct.error: as `Link.hand_over`.
+        """
         link = self.link
         assert link is not None
-        if not link.calls:
+        alone = not link.calls
+        link.hand_over(call, self.out)
+        if alone:
             self._news, self._seen = now, self._given
         self._given += 1
-        link.hand_over(call, self.out)
 
     def write(self) -> None:
         """Write what was handed over."""

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from provider.errors import (
+    BadRequest,
     CallTimeout,
     HandlerError,
     Overloaded,
@@ -19,9 +20,12 @@ from provider.errors import (
     WorkerLost,
 )
 from provider.host.call import Call
+from provider.host.fleet import FleetOptions
 from provider.host.overtime import GRACE
+from provider.wire.about import write_about
 from provider.wire.frames import Encoding
 from tests.conftest import PATIENCE
+from tests.host.conftest import Asked
 
 SOON = 0.2
 """Seconds to a deadline that is to pass while the call waits."""
@@ -319,6 +323,28 @@ async def test_a_door_that_fails_with_one_answer_keeps_back_no_other(house):
     house.path.submit(Call("refused", b"\x07", Encoding.CBOR, math.inf, fail))
     assert house.events.of("answer_failed", operation="refused")
     house.path.draining = False
+
+
+@pytest.mark.parametrize("operation", ["x" * 70_000, "half \ud800"])
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_call_that_cannot_travel_is_answered_and_keeps_back_no_other(
+    house, operation, workers
+):
+    source = """
+        from provider.dispatch import context
+        def handle(command, arg): return [arg, context().caller]
+    """
+    await house.start(source, fleet=FleetOptions(workers=workers))
+    odd = Asked(operation, b"\x07", Encoding.CBOR, math.inf, "odd")
+    odd.call.about = write_about({}, "M1")
+    house.asked.append(odd)
+    before = house.submit("echo", 1)
+    house.path.submit(odd.call)
+    after = house.submit("echo", 2)
+    with pytest.raises(BadRequest, match="its operation cannot be told to the worker"):
+        await odd
+    assert await before == [1, ""]
+    assert await after == [2, ""]
 
 
 async def test_a_call_is_finished_once(house):
