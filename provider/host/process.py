@@ -124,7 +124,7 @@ class WorkerProcess:
                 str(link),
                 str(memory),
                 str(os.getpid()),
-                *setup.resources.words(),
+                *setup.resources.words(setup.groups),
             ],
             stdin=subprocess.DEVNULL,
             stdout=stdout,

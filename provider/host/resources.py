@@ -72,12 +72,19 @@ class Resources:
         }
         return {knob: limit for knob, limit in limits.items() if limit}
 
-    def words(self) -> list[str]:
-        """As the worker is told, see `worker.resources.limit`."""
+    def words(self, groups: Groups | None = None) -> list[str]:
+        """As the worker is told, see `worker.resources.limit`.
+
+        Args:
+            groups: of `check`.
+        """
+        # The system counts all of a user; a group counts those of the worker, as was asked for.
+        counted = groups is not None and "pids.max" in groups.limits
+        processes = 0 if counted else self.processes
         wanted = [
             (MEMORY, "DATA", self.memory, self.memory),
             (FILES, "NOFILE", self.files, self.files),
-            (PROCESSES, "NPROC", self.processes, self.processes),
+            (PROCESSES, "NPROC", processes, processes),
             (FILE_SIZE, "FSIZE", self.file_size, self.file_size),
         ]
         if self.cpu_time:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from provider.errors import HandlerError, StartError, WorkerLost
+from provider.host.cgroup import Groups
 from provider.host.resources import Resources
 from provider.host.worker_user import WorkerUser
 from tests.host.groups import GROUPS, needs_groups
@@ -184,6 +185,14 @@ def test_words_are_what_the_worker_is_told():
         "PROVIDER_WORKER_FILE_SIZE:FSIZE:10:10",
         "PROVIDER_WORKER_CPU_TIME:CPU:2:7",
     ]
+
+
+def test_what_a_group_counts_is_not_counted_for_all_of_the_user(tmp_path):
+    wanted = Resources(processes=20, core=True)
+    counted = ["PROVIDER_WORKER_PROCESSES:NPROC:20:20"]
+    assert wanted.words(Groups(tmp_path, {"pids.max": "20"})) == []
+    assert wanted.words(Groups(tmp_path, {"cpu.max": "1000 100000"})) == counted
+    assert wanted.words() == counted
 
 
 def test_groups_get_the_limits_they_can_have(monkeypatch):
