@@ -8,6 +8,7 @@ import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -459,6 +460,25 @@ with client.connect_sync({house.url!r}, **{house.address!r}) as python:
     assert process.returncode == -signal.SIGINT
     assert said.rstrip().endswith("KeyboardInterrupt")
     assert "Error" not in said
+    assert "destroyed" not in said
+
+
+def test_who_interrupts_the_connecting_is_interrupted():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        program = f"""
+from provider import client
+
+with client.connect_sync("nats://127.0.0.1:{silent.getsockname()[1]}"):
+    pass
+"""
+        with subprocess.Popen(
+            [sys.executable, "-c", program], stderr=subprocess.PIPE, text=True
+        ) as process:
+            with silent.accept()[0]:
+                process.send_signal(signal.SIGINT)
+                _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGINT
+    assert said.rstrip().endswith("KeyboardInterrupt")
     assert "destroyed" not in said
 
 

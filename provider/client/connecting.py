@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from provider import connection
 from provider.client.calling import DEFAULT_TIMEOUT
 from provider.client.python import Python
-from provider.client.waiting import PythonSync
+from provider.client.waiting import PythonSync, waited_for
 from provider.servers import parse_servers
 from provider.steady_client import SteadyClient
 from provider.wire.address import Address
@@ -104,11 +104,11 @@ def connect_sync(
         limits=limits,
     )
     try:
-        python = asyncio.run_coroutine_threadsafe(opened.__aenter__(), loop).result()
+        python = waited_for(opened.__aenter__(), loop)
         try:
             yield PythonSync(python, loop)
         finally:
-            asyncio.run_coroutine_threadsafe(opened.__aexit__(None, None, None), loop).result()
+            waited_for(opened.__aexit__(None, None, None), loop)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

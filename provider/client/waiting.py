@@ -123,19 +123,27 @@ class PythonSync:
         return self._wait(self._python.admin(command, timeout=timeout, expect=expect))
 
     def _wait(self, work: Awaitable[T]) -> T:
-        ended = threading.Event()
+        return waited_for(work, self._loop)
 
-        async def waited() -> T:
-            try:
-                return await work
-            finally:
-                ended.set()
 
-        waiting = asyncio.run_coroutine_threadsafe(waited(), self._loop)
+def waited_for(work: Awaitable[T], loop: asyncio.AbstractEventLoop) -> T:
+    """The result of what runs on a loop in another thread.
+
+    Whoever is interrupted meanwhile (Ctrl-C) leaves nothing running there.
+    """
+    ended = threading.Event()
+
+    async def waited() -> T:
         try:
-            return waiting.result()
-        except BaseException:
-            # Ctrl-C: what nobody waits for any more ends before something else begins.
-            if waiting.cancel():
-                ended.wait(MOMENT)
-            raise
+            return await work
+        finally:
+            ended.set()
+
+    waiting = asyncio.run_coroutine_threadsafe(waited(), loop)
+    try:
+        return waiting.result()
+    except BaseException:
+        # It ends before something else begins.
+        if waiting.cancel():
+            ended.wait(MOMENT)
+        raise
