@@ -60,10 +60,6 @@ class Advances:
         if isinstance(call, StreamedCall) and call.on_progress is not None:
             self._pass_on(call, told)
 
-    def forget(self) -> None:
-        """The worker is gone, and its calls with it."""
-        self._newest.clear()
-
     def of(self, running: Mapping[int, Call]) -> list[dict[str, Any]]:
         """For the status: calls that run and have said how far they are."""
         self._newest = {n: kept for n, kept in self._newest.items() if n in running}

@@ -29,9 +29,6 @@ class Holder(Protocol):
     def begun(self) -> int:
         """The number of the newest call that was begun, 0 for none."""
 
-    def take_held(self) -> None:
-        """Answer what is finished, though its answers are held back."""
-
     def overdue(self, call: Call) -> None:
         """Have the call ended, unless its answer comes within a moment."""
 

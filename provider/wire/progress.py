@@ -50,21 +50,19 @@ class Progress:
         descriptor: of the shared memory; may be closed afterwards.
     """
 
-    __slots__ = ("_memory", "begin", "hold", "room", "words")
+    __slots__ = ("_memory", "begin", "room", "words")
 
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap.mmap(descriptor, SIZE)
         # A view of whole words, not struct: that writes byte by byte, zeroes first, and the other
         # process would see numbers in between.
         self.words = memoryview(self._memory)[:_WORDS].cast("Q")
-        """The newest call that has begun, and the bytes held. Where every call counts, they are
-        written here, which takes half the time of `begin` and `hold`."""
+        """The newest call that has begun, and how many bytes of answers are held, which is written
+        after them. Where every call counts, both are written here: half the time of `begin`."""
         self.room = memoryview(self._memory)[_WORDS:]
         """Where answers are held, from the start."""
         self.begin: Callable[[int], None] = functools.partial(self.words.__setitem__, 0)
         """Note that this call begins."""
-        self.hold: Callable[[int], None] = functools.partial(self.words.__setitem__, 1)
-        """Note that so many bytes of answers are held; after they have been written."""
 
     def begun(self) -> int:
         """The newest call that has begun, 0 for none."""
