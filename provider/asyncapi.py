@@ -7,17 +7,15 @@ subject is in it, in JSON, with its errors as `docs/protocol.md` has them. Sourc
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from provider import __version__
+from provider.referenced import free_key, keep
 from provider.wire.address import SERVICE_QUEUE, Address, is_subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_NO_KEY = re.compile(r"[^A-Za-z0-9._-]")
-_DEFS = "#/$defs/"
 _JSON = "application/json"
 
 
@@ -46,10 +44,15 @@ def document(
         "operations": {},
         "components": {"schemas": {"error": _ERROR}, "messages": {}},
     }
+
+    def is_taken(key: str) -> bool:
+        return key in made["channels"] or f"{key}.answer" in made["channels"]
+
     for operation in operations:
         name = str(operation["name"])
         if is_subject(name):
-            _add(made, address, operation, _key(name, made["channels"]), schemas.get(name, {}))
+            key = free_key(name, is_taken)
+            _add(made, address, operation, key, schemas.get(name, {}))
     return made
 
 
@@ -62,14 +65,11 @@ def _add(
 ) -> None:
     shared, messages = made["components"]["schemas"], made["components"]["messages"]
     for part in ("argument", "result"):
-        schema, title = dict(schemas.get(part, {})), f"{key}.{part}"
-        for name, inner in schema.pop("$defs", {}).items():
-            shared[f"{title}.{_NO_KEY.sub('_', name)}"] = _moved(inner, title)
-        shared[title] = _moved(schema, title)
+        title = f"{key}.{part}"
         messages[title] = {
             "name": title,
             "contentType": _JSON,
-            "payload": {"$ref": f"#/components/schemas/{title}"},
+            "payload": keep(shared, title, schemas.get(part, {})),
         }
     messages[f"{key}.error"] = {
         "name": f"{key}.error",
@@ -103,29 +103,6 @@ def _add(
             ],
         },
     }
-
-
-def _key(name: str, taken: Mapping[str, Any]) -> str:
-    key = plain = _NO_KEY.sub("_", name)
-    number = 1
-    while key in taken or f"{key}.answer" in taken:
-        number += 1
-        key = f"{plain}_{number}"
-    return key
-
-
-def _moved(schema: Any, title: str) -> Any:
-    """The schema with what it refers to where the document keeps it."""
-    if isinstance(schema, list):
-        return [_moved(member, title) for member in schema]
-    if not isinstance(schema, dict):
-        return schema
-    moved = {key: _moved(member, title) for key, member in schema.items()}
-    reference = moved.get("$ref")
-    if isinstance(reference, str) and reference.startswith(_DEFS):
-        name = _NO_KEY.sub("_", reference.removeprefix(_DEFS))
-        moved["$ref"] = f"#/components/schemas/{title}.{name}"
-    return moved
 
 
 _ERROR: dict[str, Any] = {

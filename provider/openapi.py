@@ -7,18 +7,16 @@ Source: OpenAPI 3.1.1 (https://spec.openapis.org/oas/v3.1.1).
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from provider import __version__
+from provider.referenced import free_key, keep
 from provider.wire.route import ANY, METHODS, read_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-_NO_KEY = re.compile(r"[^A-Za-z0-9._-]")
-_DEFS = "#/$defs/"
 _JSON, _PROBLEM = "application/json", "application/problem+json"
 _SIMPLE = frozenset({"integer", "number", "boolean", "string", "null", "array"})
 BEARER, API_KEY = "bearer", "api_key"
@@ -152,11 +150,7 @@ class _Writer:
         return told
 
     def _told(self, operation: Mapping[str, Any], key: str, tag: str) -> dict[str, Any]:
-        key = plain = _NO_KEY.sub("_", key)
-        number = 1
-        while key in self._ids:
-            number += 1
-            key = f"{plain}_{number}"
+        key = free_key(key, self._ids.__contains__)
         self._ids.add(key)
         summary, _, description = str(operation["doc"]).partition("\n")
         return {
@@ -174,18 +168,11 @@ class _Writer:
         name = str(operation["name"])
         known = self._schemas.get(name)
         if known is None:
-            key = plain = _NO_KEY.sub("_", name)
-            number = 1
-            while f"{key}.argument" in self._shared:
-                number += 1
-                key = f"{plain}_{number}"
-            known = {}
-            for part in ("argument", "result"):
-                schema, title = dict(schemas.get(part, {})), f"{key}.{part}"
-                for inner_name, inner in schema.pop("$defs", {}).items():
-                    self._shared[f"{title}.{_NO_KEY.sub('_', inner_name)}"] = _moved(inner, title)
-                self._shared[title] = _moved(schema, title)
-                known[part] = {"$ref": f"#/components/schemas/{title}"}
+            key = free_key(name, lambda key: f"{key}.argument" in self._shared)
+            known = {
+                part: keep(self._shared, f"{key}.{part}", schemas.get(part, {}))
+                for part in ("argument", "result")
+            }
             self._schemas[name] = known
         return known["argument"], known["result"]
 
@@ -229,20 +216,6 @@ def _responses(status: int, result: Mapping[str, Any], *, streams: bool) -> dict
     if status not in (204, 205):
         good["content"] = content
     return {str(status): good, "default": {"$ref": "#/components/responses/problem"}}
-
-
-def _moved(schema: Any, title: str) -> Any:
-    """The schema with what it refers to where the document keeps it."""
-    if isinstance(schema, list):
-        return [_moved(member, title) for member in schema]
-    if not isinstance(schema, dict):
-        return schema
-    moved = {key: _moved(member, title) for key, member in schema.items()}
-    reference = moved.get("$ref")
-    if isinstance(reference, str) and reference.startswith(_DEFS):
-        name = _NO_KEY.sub("_", reference.removeprefix(_DEFS))
-        moved["$ref"] = f"#/components/schemas/{title}.{name}"
-    return moved
 
 
 _SECURITY: dict[str, dict[str, Any]] = {
