@@ -160,7 +160,7 @@ class Host:
         self.link = self.fleet.slots[0].link
         self._reading = self.client._read_loop()
         self._waiter = self._reading.send(None)
-        self.path.burst.at_end(self.door._send)
+        self.path.burst.at_end(self.door.answers.flush)
         take = self.door._take_native
         takers: dict[Any, Any] = {7: take, b"7": take}  # as one version knows it, and the other
         self.client.takers = takers

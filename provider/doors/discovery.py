@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
-    from provider.doors.nats import Endpoint, NatsDoor
+    from provider.doors.nats import NatsDoor
+    from provider.doors.nats_answers import Endpoint
     from provider.host.admission import Admission
     from provider.host.cache import ResultCache
     from provider.host.catalogue import Declared
@@ -189,8 +190,8 @@ class Discovery:
             "accepted": admission.accepted,
             "answered": admission.answered,
             "errors": dict(admission.errors),
-            "unanswerable": self._door.unanswerable,
-            "unsent": self._door.unsent,
+            "unanswerable": self._door.answers.unanswerable,
+            "unsent": self._door.answers.unsent,
             "reloads": fleet.reloads,
             "restarts": fleet.restarts,
             "progress": [told for each in links for told in each.advances.of(each.calls)],

@@ -1,8 +1,7 @@
-"""The NATS door: messages in, answers out.
+"""The NATS door: messages become calls. Their answers are written by `nats_answers`.
 
-The rule of this file: nothing here waits, and nothing makes a task. A message becomes a `Call`
-where it is read, its answer is kept until the burst of answers it came in has ended, and then all
-of them are sent with one write.
+The rule of this file: nothing that takes a message waits, and nothing makes a task. A message
+becomes a `Call` where it is read.
 
 Two ways to call (docs/protocol.md): a native request on the lattice subject, and by subject, where
 the last tokens are the operation and the body is the argument, in CBOR or JSON.
@@ -19,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import cbor2
 import nats.errors
 
-from provider.burst_client import BurstClient, hpub, pub
+from provider.doors.nats_answers import Asked, Endpoint, NatsAnswers
 from provider.doors.nats_streams import NatsStreams
 from provider.doors.subscriptions import PATIENCE, settle
-from provider.errors import BadRequest, BadResult, CallError, TooLarge, Unauthorized, clip
+from provider.errors import BadRequest, CallError, TooLarge, Unauthorized
 from provider.host.call import Call
 from provider.telemetry import logs
 from provider.wire.about import trace_of, write_about
@@ -33,8 +32,6 @@ from provider.wire.envelope import (
     check_operation,
     error_answer,
     error_answer_json,
-    error_headers,
-    result_answer,
 )
 from provider.wire.frames import LARGE, Encoding
 from provider.wire.streamed import (
@@ -51,6 +48,7 @@ if TYPE_CHECKING:
 
     from nats.aio.subscription import Subscription
 
+    from provider.burst_client import BurstClient
     from provider.host.path import CallPath
     from provider.wire.values import Values
 
@@ -63,42 +61,10 @@ PROGRESS_HEADER = "Provider-Progress"
 _CONTENT_TYPE = "Content-Type"
 _JSON = "application/json"
 _CBOR_TYPES = frozenset({"application/cbor", "application/octet-stream"})
-_MOST_OF_HEADERS = 2_200
-"""Most bytes of the headers of an error answer; they count towards max_payload."""
-_AROUND = 1_000
-"""Most bytes of what stands around the message in an error answer: keys, id, class, code."""
-
-_AROUND_RESULT = len(result_answer(b""))
-"""Bytes of an answer around its result, when there is no id."""
 _CBOR_MAPS = frozenset(range(0xA0, 0xC0))
 """First bytes of a CBOR map; none of them begins a map or an array of MessagePack."""
 _CBOR, _ABSENT = int(Encoding.CBOR), int(Encoding.ABSENT)
 _log = logs.get_logger(component="nats_door")
-
-
-class Endpoint:
-    """One subscription and its numbers, as ADR-32 counts them.
-
-    Attributes:
-        name: of the endpoint, `[A-Za-z0-9_-]+`.
-        subject: subscribed to.
-        queue: queue group.
-        requests: messages received.
-        errors: answers that were errors.
-        last_error: code and text of the newest one.
-        seconds: from message to answer, summed.
-    """
-
-    __slots__ = ("errors", "last_error", "name", "queue", "requests", "seconds", "subject")
-
-    def __init__(self, name: str, subject: str, queue: str) -> None:
-        self.name = name
-        self.subject = subject
-        self.queue = queue
-        self.requests = 0
-        self.errors = 0
-        self.last_error = ""
-        self.seconds = 0.0
 
 
 class NatsDoor:
@@ -125,7 +91,6 @@ class NatsDoor:
         tracebacks: bool = False,
         unsigned: bool = True,
     ) -> None:
-        self._tracebacks = tracebacks
         self._unsigned = unsigned
         self.take_signed: TakeSigned | None = None
         """Where what is no CBOR map goes, on a wasmCloud lattice; None where there is none."""
@@ -135,31 +100,21 @@ class NatsDoor:
         self._reader = RequestReader(values)
         self._max_message = max_message
         self._largest = max_message or sys.maxsize
-        self._answer = self._answer_shortly
         self._prefix = len(address.operations) + 1
         self.native = Endpoint("native", address.rpc, RPC_QUEUE)
         self.by_subject = Endpoint("operations", f"{address.operations}.>", SERVICE_QUEUE)
-        self.streams = NatsStreams(client, path, self)
+        self.answers = NatsAnswers(
+            client, path.burst, self.native, max_message=max_message, tracebacks=tracebacks
+        )
+        self._answer = self.answers.shortly
+        self.streams = NatsStreams(client, path, self.answers)
         self._subscriptions: list[Subscription] = []
         self.listens = False
         """Whether calls arrive, or will when the connection is there again."""
-        self._burst = path.burst
-        self._out: list[bytes] = []
-        self._most = 0
-        """Bytes of the largest answer, as it was when `_out` was empty."""
-        self.unanswerable = 0
-        """Answers dropped because the caller gave no reply subject."""
-        self.unsent = 0
-        """Answers NATS did not take."""
-
-    @property
-    def waiting(self) -> int:
-        """Answers that have not been handed to NATS."""
-        return len(self._out)
 
     async def open(self) -> None:
         """Subscribe. When this returns, calls arrive."""
-        self._path.burst.at_end(self._send)
+        self._path.burst.at_end(self.answers.flush)
         await self.streams.open()
         await self.listen()
 
@@ -191,7 +146,7 @@ class NatsDoor:
 
     async def close(self) -> None:
         """Send what is left and end."""
-        self._send()
+        self.answers.flush()
         # A server that is silent or away must not keep us for long.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
@@ -210,12 +165,6 @@ class NatsDoor:
                 f"the message has {len(data)} bytes; this provider takes {self._max_message} "
                 "(PROVIDER_MAX_MESSAGE)"
             )
-
-    def send(self, command: bytes) -> None:
-        """Send a finished command with the answers of this burst."""
-        if not self._out:
-            self._begin()
-        self._out.append(command)
 
     # --- in --------------------------------------------------------------------------------------
 
@@ -241,7 +190,7 @@ class NatsDoor:
             self._refuse_unsigned(Asked(reply, self.by_subject, error_answer, monotonic()))
 
     def _refuse_unsigned(self, asked: Asked) -> None:
-        self.answer_error(
+        self.answers.error(
             asked, Unauthorized("calls have to be signed here (PROVIDER_STRICT); see --wasmbus")
         )
 
@@ -276,7 +225,7 @@ class NatsDoor:
             else:
                 deadline = now + path.patience
         except CallError as error:
-            self.answer_error(Asked(reply, self.native, error_answer, now), error)
+            self.answers.error(Asked(reply, self.native, error_answer, now), error)
             return
         if payload is None:
             payload, encoding = b"", _ABSENT
@@ -303,7 +252,7 @@ class NatsDoor:
         name, answer = "", self._answer
         if request_id:
             context = reply, request_id
-            name, answer = _text_of(request_id), self._answer_native
+            name, answer = _text_of(request_id), self.answers.natively
         path.submit(Call(operation, payload, encoding, deadline, answer, context, name, now, about))
 
     def _take_by_subject(
@@ -331,14 +280,14 @@ class NatsDoor:
             if streams:
                 _need_reply(reply)
         except CallError as error:
-            self.answer_error(asked, error)
+            self.answers.error(asked, error)
             return
         if is_json:
             encoding = Encoding.JSON if data else Encoding.JSON_ABSENT
         else:
             encoding = Encoding.CBOR if data else Encoding.ABSENT
         name = (_header(headers, ID_HEADER) or "")[:MAX_ID]
-        answer, about = self._answer_by_subject, self._about(headers, name)
+        answer, about = self.answers.by_subject, self._about(headers, name)
         if streams:
             wrap, end, tell = (
                 (chunk_answer_json, end_answer_json, progress_answer_json)
@@ -381,7 +330,7 @@ class NatsDoor:
         try:
             _need_reply(reply)
         except BadRequest as error:
-            self.answer_error(asked, error)
+            self.answers.error(asked, error)
             return
         self.streams.submit(
             asked,
@@ -399,150 +348,6 @@ class NatsDoor:
             return write_about(trace, id=name, headers=headers)
         return write_about(trace)
 
-    # --- out -------------------------------------------------------------------------------------
-
-    def _answer_shortly(self, call: Call, result: bytes | None, error: CallError | None) -> None:
-        # The way of nearly all answers, the result of a native call without an id, in one step.
-        reply: bytes = call.context
-        if error is None and result is not None and reply:
-            if not self._out:
-                self._begin()
-            size = len(result) + _AROUND_RESULT
-            if size <= self._most:
-                self.native.seconds += monotonic() - call.received
-                if size > LARGE:
-                    self._send_apart(b"PUB %b %d\r\n\xa1\x66result" % (reply, size), result)
-                    return
-                self._out.append(b"PUB %b %d\r\n\xa1\x66result%b\r\n" % (reply, size, result))
-                return
-        call.context = reply, b""
-        self._answer_native(call, result, error)
-
-    def _answer_native(self, call: Call, result: bytes | None, error: CallError | None) -> None:
-        reply, request_id = call.context
-        if result is None or error is not None:
-            asked = self._asked(call, reply, request_id)
-            self.answer_error(asked, error or BadResult("the result is missing"))
-            return
-        self._answer_with(self.native, call, reply, result_answer(result, request_id), None)
-
-    def _answer_by_subject(self, call: Call, result: bytes | None, error: CallError | None) -> None:
-        asked: Asked = call.context
-        if result is None or error is not None:
-            self.answer_error(asked, error or BadResult("the result is missing"))
-            return
-        self._answer_with(self.by_subject, call, asked.reply, result, asked)
-
-    def _answer_with(
-        self, endpoint: Endpoint, call: Call, reply: bytes, data: bytes, asked: Asked | None
-    ) -> None:
-        size = len(data)
-        if not self._out:
-            self._begin()
-        if size > self._most:
-            asked = asked or self._asked(call, *call.context)
-            self.answer_error(asked, self.result_too_large(size))
-            return
-        endpoint.seconds += monotonic() - call.received
-        if not reply:
-            self.unanswerable += 1
-        elif size > LARGE:
-            self._send_apart(b"PUB %b %d\r\n" % (reply, size), data)
-        else:
-            self._out.append(pub(reply, data))
-
-    def _asked(self, call: Call, reply: bytes, request_id: bytes) -> Asked:
-        return Asked(
-            reply,
-            self.native,
-            lambda error: error_answer(error, request_id),
-            call.received,
-        )
-
-    def room(self) -> int:
-        """Most bytes an answer of this burst may have."""
-        if not self._out:
-            self._begin()
-        return self._most
-
-    def answer_error(self, asked: Asked, error: CallError) -> None:
-        """Send an error, and count it."""
-        endpoint = asked.endpoint
-        endpoint.errors += 1
-        if not self._tracebacks:
-            error.traceback = None
-        headers = error_headers(error)
-        endpoint.last_error = f"{error.code}:{headers['Nats-Service-Error']}"
-        endpoint.seconds += monotonic() - asked.since
-        data = asked.write(error)
-        limit = self._client.max_payload
-        if len(data) + _MOST_OF_HEADERS > limit:
-            # The author's details, a long traceback, or a server with a very small max_payload.
-            short = _shortened(error, len(data), limit)
-            data, headers = asked.write(short), error_headers(short)
-        if asked.reply:
-            if not self._out:
-                self._begin()
-            self._out.append(hpub(asked.reply, data, headers))
-        else:
-            self.unanswerable += 1
-
-    def result_too_large(self, size: int) -> TooLarge:
-        """What a caller is told whose answer would have so many bytes."""
-        limit = self._client.max_payload
-        if 0 < self._max_message < size:
-            return TooLarge(
-                f"the result takes {size} bytes; this provider sends {self._max_message} "
-                "(PROVIDER_MAX_MESSAGE)"
-            )
-        return TooLarge(
-            f"the result takes {size} bytes, the NATS server carries {limit} "
-            "(max_payload); return less, or in parts"
-        )
-
-    def _begin(self) -> None:
-        """Make sure that what comes into `_out` now is sent."""
-        limit = self._client.max_payload
-        self._most = min(limit, self._max_message) if self._max_message else limit
-        self._burst.want()
-
-    def _send(self) -> None:
-        if not self._out:
-            return
-        out, self._out = self._out, []
-        try:
-            self._client.post(out)
-        except nats.errors.Error as error:
-            self.unsent += len(out)
-            _log.error("answers_not_sent", answers=len(out), error=repr(error))
-
-    def _send_apart(self, head: bytes, body: bytes) -> None:
-        """Send an answer that is not worth copying, after those before it."""
-        self._send()
-        try:
-            self._client.post_apart(head, body)
-        except nats.errors.Error as error:
-            self.unsent += 1
-            _log.error("answers_not_sent", answers=1, error=repr(error))
-
-
-class Asked:
-    """What an error answer needs to find its way."""
-
-    __slots__ = ("endpoint", "reply", "since", "write")
-
-    def __init__(
-        self,
-        reply: bytes,
-        endpoint: Endpoint,
-        write: Callable[[CallError], bytes],
-        since: float,
-    ) -> None:
-        self.reply = reply
-        self.endpoint = endpoint
-        self.write = write
-        self.since = since
-
 
 def _header(headers: dict[str, str], name: str) -> str | None:
     """The header of this name in any case: NATS tells cases apart, people do not."""
@@ -553,18 +358,6 @@ def _header(headers: dict[str, str], name: str) -> str | None:
             if other.lower() == name:
                 return value
     return text
-
-
-def _shortened(error: CallError, size: int, limit: int) -> CallError:
-    """The same error in few bytes: without traceback and details, the message cut to fit."""
-    # A character takes at most six bytes in the body, as an escape in JSON, and four in the header.
-    text = clip(error.message, max(1, (limit - _AROUND) // 10))
-    return type(error)(
-        f"{text} (the whole answer has {size} bytes, too many for max_payload {limit})",
-        type=None if error.type is None else clip(error.type, 64),
-        retry_after_ms=error.retry_after_ms,
-        code=error.code,
-    )
 
 
 def _truth(headers: dict[str, str], name: str, *, otherwise: bool) -> bool:

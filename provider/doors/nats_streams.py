@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provider.burst_client import BurstClient
-    from provider.doors.nats import Asked, NatsDoor
+    from provider.doors.nats_answers import Asked, NatsAnswers
     from provider.host.call import Call
     from provider.host.path import CallPath
     from provider.wire.advance import Advance
@@ -74,13 +74,13 @@ class NatsStreams:
     Args:
         client: connected.
         path: takes the calls.
-        door: sends.
+        answers: sends.
     """
 
-    def __init__(self, client: BurstClient, path: CallPath, door: NatsDoor) -> None:
+    def __init__(self, client: BurstClient, path: CallPath, answers: NatsAnswers) -> None:
         self._client = client
         self._path = path
-        self._door = door
+        self._answers = answers
         self._prefix = flow_subject(secrets.token_hex(8))
         self._open: dict[bytes, StreamedCall] = {}
 
@@ -132,7 +132,7 @@ class NatsStreams:
         stream: _Stream = call.context
         if not self._send(stream, chunk, number):
             size = len(stream.chunk(chunk, number))
-            self._path.streams.stop(call, self._door.result_too_large(size))
+            self._path.streams.stop(call, self._answers.too_large(size))
         elif not stream.flow and (call.window.chunks >= CHUNKS // 2 or not call.window.open):
             self._credit_freely(call)
 
@@ -149,15 +149,15 @@ class NatsStreams:
         assert stream.tell is not None
         stream.told = told
         data = stream.tell(told)
-        if len(data) <= self._door.room():
-            self._door.send(pub_asking(stream.asked.reply, stream.subject, data))
+        if len(data) <= self._answers.room():
+            self._answers.send(pub_asking(stream.asked.reply, stream.subject, data))
 
     def _send(self, stream: _Stream, chunk: bytes, number: int) -> bool:
         """Send a chunk, unless it is too large."""
         data = stream.chunk(chunk, number)
-        if len(data) > self._door.room():
+        if len(data) > self._answers.room():
             return False
-        self._door.send(pub_asking(stream.asked.reply, stream.subject, data))
+        self._answers.send(pub_asking(stream.asked.reply, stream.subject, data))
         return True
 
     def _credit_freely(self, call: StreamedCall) -> None:
@@ -180,12 +180,12 @@ class NatsStreams:
             if self._send(stream, result, call.sent):
                 call.sent += 1
             else:
-                error = self._door.result_too_large(len(stream.chunk(result, call.sent)))
+                error = self._answers.too_large(len(stream.chunk(result, call.sent)))
         if error is not None:
-            self._door.answer_error(stream.asked, error)
+            self._answers.error(stream.asked, error)
             return
         stream.asked.endpoint.seconds += monotonic() - call.received
-        self._door.send(pub(stream.asked.reply, stream.end(call.sent)))
+        self._answers.send(pub(stream.asked.reply, stream.end(call.sent)))
 
     # --- in --------------------------------------------------------------------------------------
 

@@ -331,7 +331,7 @@ class WasmbusDoor:
     def _respond(self, asked: _Asked, response: InvocationResponse) -> None:
         self._door.native.seconds += monotonic() - asked.since
         if not asked.reply:
-            self._door.unanswerable += 1
+            self._door.answers.unanswerable += 1
             return
         data = encode_response(response)
         limit = self._client.max_payload
@@ -340,7 +340,7 @@ class WasmbusDoor:
             data = encode_response(
                 InvocationResponse(invocation_id=asked.id, error=text, content_length=0)
             )
-        self._door.send(pub(asked.reply, data))
+        self._door.answers.send(pub(asked.reply, data))
 
     # --- the host --------------------------------------------------------------------------------
 

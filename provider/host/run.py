@@ -381,7 +381,7 @@ class _Host:
             path.abandon(f"the provider is stopping and {why}")
             await asyncio.wait({orderly}, timeout=ANSWERS_OUT)
         if orderly.cancel():
-            _log.warning("answers_left_behind", unsent=door.waiting)
+            _log.warning("answers_left_behind", unsent=door.answers.waiting)
         elif error := orderly.exception():
             _log.error("draining_failed", error=repr(error))
             path.draining = True
