@@ -11,13 +11,13 @@ import struct
 import sys
 from array import array
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from provider.kserve.faults import fault
 from provider.wire.servable import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
 Data = bytes | memoryview
 
@@ -134,50 +134,6 @@ class ModelMetadata:
     platform: str
     inputs: tuple[TensorMetadata, ...]
     outputs: tuple[TensorMetadata, ...]
-
-
-class Models(Protocol):
-    """What can be asked for inference."""
-
-    async def server_ready(self) -> bool:
-        """Whether models are answered now."""
-        ...
-
-    async def names(self) -> Sequence[str]:
-        """Of all models."""
-        ...
-
-    async def ready(self, name: str) -> bool:
-        """Whether the model answers.
-
-        Raises:
-            CallError: there is none of that name.
-        """
-        ...
-
-    async def metadata(self, name: str) -> ModelMetadata:
-        """What is known of it.
-
-        Raises:
-            CallError: there is none, or it is not loaded.
-        """
-        ...
-
-    async def infer(self, request: InferRequest, about: About) -> InferResponse:
-        """Its answer.
-
-        Raises:
-            CallError: why there is none.
-        """
-        ...
-
-    def stream(self, request: InferRequest, about: About) -> AsyncIterator[InferResponse]:
-        """Its answers to one message of a stream.
-
-        Raises:
-            CallError: why there are no more.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from provider.wire.frames import Encoding
 from provider.wire.values import Limits, Values
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping
 
     from provider.doors.backend import Backend
     from provider.kserve.tensors import About, InferRequest, ModelMetadata
@@ -45,16 +45,15 @@ class BackendModels:
         self._made: dict[str, Graph | Operation] = {}
 
     async def server_ready(self) -> bool:
-        """As `Models.server_ready`."""
+        """Whether models are answered now."""
         return (await self._backend.health()).ready
 
-    async def names(self) -> Sequence[str]:
-        """As `Models.names`."""
-        await self._look()
-        return list(self._told)
-
     async def ready(self, name: str) -> bool:
-        """As `Models.ready`."""
+        """Whether the model answers.
+
+        Raises:
+            CallError: there is none of that name.
+        """
         told = await self._find(name, UNKNOWN)
         return not (is_graph(told) and Graph(told).problem)
 
@@ -64,11 +63,19 @@ class BackendModels:
         return [Graph(told) for told in self._told.values() if is_graph(told)]
 
     async def metadata(self, name: str) -> ModelMetadata:
-        """As `Models.metadata`."""
+        """What is known of the model.
+
+        Raises:
+            CallError: there is none, or it is not loaded.
+        """
         return (await self._model(name, UNKNOWN)).metadata()
 
     async def infer(self, request: InferRequest, about: About) -> InferResponse:
-        """As `Models.infer`."""
+        """Its answer.
+
+        Raises:
+            CallError: why there is none.
+        """
         model = await self._model(request.model, UNKNOWN_TO_INFER)
         if isinstance(model, Graph) and model.streams:
             # It runs to its end, of which it may say that something is wrong.
@@ -80,7 +87,11 @@ class BackendModels:
     async def stream(
         self, request: InferRequest, about: About
     ) -> AsyncGenerator[InferResponse, None]:
-        """As `Models.stream`. Of a graph, each output is an answer of its own."""
+        """Its answers to one message of a stream. Of a graph, each output is one of its own.
+
+        Raises:
+            CallError: why there are no more.
+        """
         model = await self._model(request.model, UNKNOWN_TO_INFER)
         call = self._call(model, request, about, stream=True)
         if not model.streams:

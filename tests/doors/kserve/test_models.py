@@ -67,7 +67,6 @@ async def test_a_name_nobody_knows_is_asked_for_again():
     backend = Backend()
     backend.next = Described(2, (told("f"),))
     assert await models(backend).ready("f")
-    assert await models(backend).names() == ["f"]
 
 
 async def test_what_is_saved_is_read_before_the_request():
