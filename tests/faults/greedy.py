@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 
-from tests.faults.load import request
+from tests.faults.numbered import request
 from tests.faults.scenario import OTHERS
 
 

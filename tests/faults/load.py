@@ -4,9 +4,6 @@ The rule of this file: every call has a number, and whatever comes back for a nu
 right result, an error by its kind, a second answer, whether that one says the same, an answer that
 came late, nothing at all. It speaks NATS itself, because a client that is comfortable would be most
 of what the machine does.
-
-The number is the argument of the call. What is right for it is `right(number)`, on which the
-dispatch programs of `tests/faults/scenario.py` agree.
 """
 
 from __future__ import annotations
@@ -17,34 +14,15 @@ import contextlib
 import itertools
 import json
 import random
-import struct
 import time
 
 import cbor2
 
 from tests.faults.count import LATE, REFUSALS, Count
+from tests.faults.numbered import ASKED, FIRST, HEAD, NUMBER, REQUEST, RESULT, SIZE
 
-FIRST = 1 << 33
-"""Added to every result, which gives all of them the same length."""
 GIVEN_UP = 10.0
 """Seconds after its deadline from which on a call counts as unanswered."""
-
-_ASKED = b"\xa2" + cbor2.dumps("operation") + cbor2.dumps("work") + cbor2.dumps("payload")
-_REQUEST = struct.Struct(f">{len(_ASKED)}sBI")
-_RESULT = struct.Struct(">Q")
-_HEAD = b"\xa1\x66result\x1b"
-_SIZE = len(_HEAD) + _RESULT.size
-
-
-def right(number: int) -> int:
-    """The right result of the call with this number."""
-    return FIRST + 7 * number
-
-
-def request(subject: str, reply: str, number: int) -> bytes:
-    """The command that makes the call with this number."""
-    body = _REQUEST.pack(_ASKED, 0x1A, number)
-    return b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(body), body)
 
 
 class Load(asyncio.Protocol):
@@ -191,13 +169,13 @@ class Load(asyncio.Protocol):
 
     def _send(self, count: int) -> None:
         assert self._transport is not None
-        subject, inbox, pack, size = self._subject, self._inbox, _REQUEST.pack, _REQUEST.size
+        subject, inbox, pack, size = self._subject, self._inbox, REQUEST.pack, REQUEST.size
         now, open_ = time.monotonic(), self._open
         out = []
         for number in itertools.islice(self._numbers, count):
             out.append(
                 b"PUB %b %b%d %d\r\n%b\r\n"
-                % (subject, inbox, number, size, pack(_ASKED, 0x1A, number))
+                % (subject, inbox, number, size, pack(ASKED, NUMBER, number))
             )
             open_[number] = now
         self.count.sent += count
@@ -268,7 +246,7 @@ class Load(asyncio.Protocol):
             data = self._rest + data
         position, end = 0, len(data)
         inbox, open_, results, count = self._inbox, self._open, self.results, self.count
-        prefix, unpack = b"MSG " + inbox, _RESULT.unpack_from
+        prefix, unpack = b"MSG " + inbox, RESULT.unpack_from
         skip, worst, first = len(prefix), count.worst.get("result", 0.0), FIRST
         allowed = self.timeout + LATE
         while (line_end := data.find(b"\r\n", position)) >= 0:
@@ -286,9 +264,9 @@ class Load(asyncio.Protocol):
             number = int(name)
             sent = open_.pop(number, None)
             is_right = (
-                after - body == _SIZE + 2
-                and data.startswith(_HEAD, body)
-                and unpack(data, body + len(_HEAD))[0] == first + 7 * number
+                after - body == SIZE + 2
+                and data.startswith(HEAD, body)
+                and unpack(data, body + len(HEAD))[0] == first + 7 * number
             )
             if sent is None:
                 self._one_too_many(number, is_right=is_right)

@@ -14,7 +14,8 @@ import pytest
 from provider.wire.address import RPC_QUEUE
 from tests.conftest import PATIENCE
 from tests.faults import load as load_module
-from tests.faults.load import Load, right
+from tests.faults.load import Load
+from tests.faults.numbered import right
 from tests.faults.outcome import run
 from tests.faults.scenario import MARK, OTHERS, Scenario
 

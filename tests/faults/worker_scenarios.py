@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from provider.host.cgroup import Groups
 from tests.conftest import until_gone
-from tests.faults.load import FIRST
+from tests.faults.numbered import FIRST
 from tests.faults.scenario import Scenario, misbehaving
 
 if TYPE_CHECKING:
