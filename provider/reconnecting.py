@@ -12,6 +12,8 @@ deaf helps nobody.
     nats_gave_up        refused too often; the connection is closed for good and the process ends
     nats_server_leaves  a server announces its end (lame duck); another one is looked for
     nats_slow_consumer  messages of a subject came faster than they were handled, and were dropped
+    nats_error          anything else, such as an answer that is denied; of errors that differ in
+                        quotes only, the 1st, 2nd, 4th and so on, as strangers may cause them
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ MOST_REFUSALS = 10
 """Times in a row a server may refuse to let us in before we end."""
 MOST_HANGUPS = 3
 """Times in a row a server may hang up on the certificate we show before we end."""
+MOST_KINDS = 100
+"""Kinds of errors that are counted apart."""
 _LOGIN_OF_OURS = "NATS_USER, NATS_PASSWORD, NATS_TOKEN, NATS_CREDS, NATS_NKEY or NATS_JWT"
 _LOGIN_OF_HOST = (
     "the login that the host passes on (lattice_rpc_user_jwt and lattice_rpc_user_seed of the "
@@ -107,6 +111,8 @@ class Connecting:
         self._tries = 0
         self._refusals = 0
         self._away_since: float | None = None
+        self._others: dict[str, int] = {}
+        """Errors on a connection, by what they say."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self.made = False
 
@@ -121,10 +127,19 @@ class Connecting:
         elif isinstance(error, nats.errors.UnexpectedEOF):
             pass  # said when the connection is given up for it
         elif self._client.is_connected:
-            _log.warning("nats_error", error=_text(error))
+            self._another(error)
         else:
             self._tried()
             self._again_failed(error)
+
+    def _another(self, error: Exception) -> None:
+        text = _text(error)
+        kind = text.partition('"')[0]
+        if len(self._others) >= MOST_KINDS:
+            self._others.clear()
+        self._others[kind] = times = self._others.get(kind, 0) + 1
+        if times.bit_count() == 1:
+            _log.warning("nats_error", error=text, times=times)
 
     def _tried(self) -> None:
         self._tries += 1

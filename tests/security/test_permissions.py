@@ -277,3 +277,14 @@ async def test_the_provider_may_publish_on_inboxes_and_nowhere_else(plain):
 
 def test_it_has_no_secret_in_it():
     assert not re.search(r"password:(?!\s*\$)", FILE.read_text())
+
+
+async def test_who_wants_answers_elsewhere_does_not_fill_the_log(provider, plain):
+    tried = await plain("shop")
+    for number in range(300):
+        reply = f"elsewhere.{number}"
+        await tried.client.publish("provider.default.python.py.echo", b"\x05", reply=reply)
+    answer = await tried.client.request("provider.default.python.py.echo", b"\x06", PATIENCE)
+    assert answer.data == b"\x06"
+    provider.wait_for("nats_error", times=256)
+    assert len(provider.events("nats_error")) < 20
