@@ -240,8 +240,9 @@ def _share_out(folder: Path, wanted: set[str]) -> None:
         if missing:
             control.write_text(missing)
     except OSError:
-        with contextlib.suppress(OSError):  # where we may not even be
+        with contextlib.suppress(OSError):  # we have never left
             (folder / "cgroup.procs").write_text(str(os.getpid()))
+        with contextlib.suppress(OSError):
             ours.rmdir()
         raise
 

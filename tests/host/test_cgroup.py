@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import threading
@@ -12,7 +13,7 @@ import pytest
 from provider.errors import StartError
 from provider.host.cgroup import Group, Groups, groups_for
 from tests.conftest import PATIENCE, until_gone
-from tests.host.groups import GROUPS, needs_groups
+from tests.host.groups import GROUPS, needs_groups, needs_root
 
 
 @pytest.fixture
@@ -250,3 +251,20 @@ def test_a_group_that_gets_no_limits_is_not_left(tmp_path):
     with pytest.raises(FileNotFoundError):
         Group(tmp_path / "one", {"no/such.max": "1"}).enter(None)
     assert not (tmp_path / "one").exists()
+
+
+@needs_groups
+@needs_root
+@pytest.mark.parametrize("closed", ["cgroup.procs", "cgroup.subtree_control"])
+def test_who_may_not_go_aside_leaves_nothing(group, closed):
+    # As where a folder was given to a user, and not the files in it that he needs.
+    group.enter(None)
+    for name in {"", "cgroup.procs", "cgroup.subtree_control"} - {closed}:
+        os.chown(group.folder / name, 65534, 65534)
+    pid = os.fork()
+    if pid == 0:
+        (group.folder / "cgroup.procs").write_text(str(os.getpid()))
+        os.setresuid(65534, 65534, 65534)
+        os._exit(Groups.find({"cpu.max": "1000 100000"}) is not None)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert [path for path in group.folder.iterdir() if path.is_dir()] == []
