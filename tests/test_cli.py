@@ -359,3 +359,11 @@ def test_arguments_travel_as_they_are(to_house):
     value = {"big": 2**70, "text": "a'b\"c\\", "deep": [[[[]]]]}
     done = to_house("call", "echo", "--cbor", cbor2.dumps(value).hex(), "--raw")
     assert cbor2.loads(done.stdout) == value
+
+
+def test_help_begins_with_what_is_wanted_first(provider_command):
+    told = provider_command("--help").stdout.decode()
+    names = ("run ", "check ", "call ", "bench ", "keygen ", "pack ")
+    places = [told.index(f"│ {name}") for name in names]
+    assert places[:3] == sorted(places[:3])
+    assert max(places[:3]) < min(places[3:])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from pydantic import SecretStr
+from typer.core import TyperGroup
 
 from provider import inspection
 from provider.cli import plain
@@ -36,8 +37,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_ORDER = ("run", "check", "config", "new", "call", "reload", "probe", "operations", "schema")
+"""The commands whoever begins looks for; the others follow."""
+
+
+class _Commands(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The commands, those first that are wanted first."""
+        names = super().list_commands(ctx)
+        first = [name for name in _ORDER if name in names]
+        return first + [name for name in names if name not in first]
+
+
 app = typer.Typer(
     name="provider",
+    cls=_Commands,
     help="Call Python functions from anywhere on a NATS network.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
