@@ -52,11 +52,11 @@ def to_house(provider_command, house):
     return run
 
 
-def ends(done, code: int, out: str | bytes = "", err: str = "") -> None:
-    """Check how a command ended: exactly this output, and this among its talk."""
+def ends(done, code: int, out: str | bytes | None = "", err: str = "") -> None:
+    """Check how a command ended: exactly this output, or any for None, and this in its talk."""
     talk = done.stderr.decode()
     out = out.encode() if isinstance(out, str) else out
-    assert (done.returncode, done.stdout) == (code, out), talk
+    assert (done.returncode, done.stdout) == (code, done.stdout if out is None else out), talk
     assert err in talk
     assert "Traceback" not in talk
     if code == 0 and not err:
@@ -159,6 +159,12 @@ def test_probe(to_house):
     ends(to_house("probe", "--name", "nobody"), 4, err="is it running?")
     done = to_house("probe", "--name", "nobody", "--json")
     assert (done.returncode, json.loads(done.stdout)["ready"]) == (4, False)
+
+
+@pytest.mark.parametrize("number", ["-1", "-2.5", "-1e3"])
+def test_a_negative_number_is_an_argument_and_no_option(to_house, number):
+    ends(to_house("call", "echo", number), 0, f"{json.dumps(json.loads(number))}\n")
+    ends(to_house("call", "--timeout", "20s", "echo", number, "--json"), 0, out=None)
 
 
 def test_reload(to_house, house):

@@ -10,6 +10,7 @@ from provider.cli import early  # noqa: F401  before all that takes time
 
 # isort: split
 
+import re
 import sys
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from provider import __version__, inspection
 from provider.cli.form import app as _app
 from provider.cli.host_line import STANDARD_INPUT, launched
 
+_NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 SHELLS = ("bash", "zsh", "fish", "powershell")
 
 
@@ -41,6 +43,9 @@ def main() -> None:
     arguments = sys.argv[1:]
     if launched(arguments):
         arguments = ["run", "--host-data", STANDARD_INPUT]
+    if arguments[:1] in (["call"], ["bench"]):
+        # An argument, and no option: with a space before it, it is the same JSON.
+        arguments = [f" {word}" if _NEGATIVE.fullmatch(word) else word for word in arguments]
     if arguments[:1] == ["run"]:
         from provider.cli import serve  # noqa: F401  what others need would only take time
     else:

@@ -281,7 +281,10 @@ def _fail_signed(error: CallError) -> None:
     from provider.client import InvocationError
 
     if isinstance(error, InvocationError):
-        fail(error.message.rstrip("\n"), ExitCode.FAILED)
+        text = error.message.rstrip("\n")
+        if text.startswith("unlinked actor"):
+            text += "\nprovider link put, with the same --cluster-seed or --actor, lets it call"
+        fail(text, ExitCode.FAILED)
 
 
 def _print_item(item: Any, *, raw: bool, cbor: bool, as_json: bool) -> None:

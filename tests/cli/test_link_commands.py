@@ -48,7 +48,8 @@ def to_house(provider_command, house, tmp_path):
 
 def test_an_actor_calls_from_link_to_unlink(to_house, house):
     seed = {"PROVIDER_CLUSTER_SEED": "cluster.nk"}
-    refused = (1, "", f"error: unlinked actor: '{ACTOR}'\n")
+    hint = "provider link put, with the same --cluster-seed or --actor, lets it call\n"
+    refused = (1, "", f"error: unlinked actor: '{ACTOR}'\n{hint}")
     assert to_house("call", "echo", "10", "--wasmbus", **seed) == refused
     lattice = house.address["lattice"]
     said = (
