@@ -18,17 +18,16 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from provider.errors import BadRequest, CallError, HandlerError, Unavailable, WorkerLost
+from provider.errors import BadRequest, CallError, Unavailable, WorkerLost
 from provider.host.burst import Burst
 from provider.host.call import RELOAD
 from provider.host.catalogue import Catalogue
 from provider.host.deaths import Deaths, obituary
-from provider.host.files import Look, ProgramFiles
-from provider.host.reload import Reload
+from provider.host.files import ProgramFiles
+from provider.host.reloading import Reloading
 from provider.host.renewal import RecycleOptions, Renewals
 from provider.host.slot import AHEAD_BYTES, AHEAD_CALLS, Slot
 from provider.telemetry import logs
-from provider.wire.frames import Encoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from provider.host.contract import WorkerSetup
     from provider.host.health import Health
     from provider.host.link import Link
+    from provider.host.reload import Reload
     from provider.host.slot import Death
 
 _log = logs.get_logger(component="fleet")
@@ -96,10 +96,6 @@ class Fleet:
         """Called with `broken` when it changes."""
         self.broken: str | None = None
         """Why nothing is loaded, None while something is or is about to be."""
-        self.reload_error: str | None = None
-        """Why the newest text of the program does not serve, None when it does."""
-        self.reloads = 0
-        self.reloads_failed = 0
         self.deaths = Deaths(options.crash_limit, on_hopeless)
         """Of workers, and how many were replaced."""
         self.wants_context = False
@@ -113,20 +109,15 @@ class Fleet:
             Slot(setup, options.start_timeout, self.burst, self) for _ in range(options.workers)
         )
         """The places of the workers."""
+        self._reloading = Reloading(setup.program, self, fresh=options.fresh)
         self._renewals = Renewals(
-            self.slots, options.recycle, self._reload_over, self.deaths.replaced
+            self.slots, options.recycle, self._reloading.over, self.deaths.replaced
         )
         self._recycles = bool(options.recycle.calls)
         several = options.workers > 1
         self.burst.at_end(self._hand_over_to_several if several else self._hand_over)
         self._leaving = False
         self._files = ProgramFiles(contents=options.fresh)
-        self._failed_look: Look = []
-        """What the files looked like when the reload was asked for that last failed."""
-        self._under_way: set[Reload] = set()
-        """Reloads that are not over."""
-        self._settled = asyncio.Event()
-        """Something was loaded, or was not."""
 
     # --- what others ask -------------------------------------------------------------------------
 
@@ -139,6 +130,21 @@ class Fleet:
     def links(self) -> list[Link]:
         """All workers that may have calls in hand."""
         return [link for slot in self.slots for link in slot.links]
+
+    @property
+    def reload_error(self) -> str | None:
+        """Why the newest text of the program does not serve, None when it does."""
+        return self._reloading.error
+
+    @property
+    def reloads(self) -> int:
+        """How many reloads there were after which something else served."""
+        return self._reloading.done
+
+    @property
+    def reloads_failed(self) -> int:
+        """How many reloads found something wrong."""
+        return self._reloading.failed
 
     @property
     def restarts(self) -> int:
@@ -169,7 +175,7 @@ class Fleet:
     @property
     def outdated(self) -> bool:
         """Whether the program has changed since what serves was loaded, as far as can be seen."""
-        return self._watching and (bool(self._under_way) or self._files.outdated)
+        return self._watching and (bool(self._reloading.under_way) or self._files.outdated)
 
     async def ask_health(self) -> None:
         """Have the programs asked how they are, which takes a moment at most."""
@@ -183,9 +189,9 @@ class Fleet:
     async def catch_up(self) -> None:
         """Have what was saved loaded without waiting for a call, and wait for that."""
         while self.outdated:
-            self._settled.clear()
+            self._reloading.settled.clear()
             self.files_changed()
-            await self._settled.wait()
+            await self._reloading.settled.wait()
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -251,9 +257,9 @@ class Fleet:
 
     def open_calls(self) -> Iterator[Call]:
         """Every call that waits or runs and is not answered."""
-        reloads = (reload.call for reload in self._under_way)
-        for calls in (self._waiting, reloads, *(link.calls.values() for link in self.links)):
-            yield from (call for call in calls if call is not None and call.open)
+        in_hand = (link.calls.values() for link in self.links)
+        for calls in (self._waiting, self._reloading.calls(), *in_hand):
+            yield from (call for call in calls if call.open)
 
     def forget_answered(self) -> None:
         """Let go of waiting calls that were answered without having been run."""
@@ -345,11 +351,11 @@ class Fleet:
 
     def _ask_reload(self, call: Call | None) -> None:
         if call is None and self._fresh and self._files.same_contents():
+            self._reloading.settled.set()
             return
         if call is not None and self._renewals.joined_by(call):
             return
-        reload = Reload(self._files.look(), call)
-        self._under_way.add(reload)
+        reload = self._reloading.begin(self._files.look(), call)
         if self._fresh:
             self._renewals.reload(reload)
             return
@@ -368,48 +374,7 @@ class Fleet:
                     slot.health.renewed()
                 self._renewed()
         if not reload.asked:
-            self._reload_over(reload)
-
-    def _reload_over(self, reload: Reload) -> None:
-        self._under_way.discard(reload)
-        self._settled.set()
-        if reload.error is not None:
-            self._reload_failed(reload, *reload.error)
-        elif reload.done:
-            if reload.modules or self._fresh:
-                self.reloads += 1
-                took = {"seconds": round(reload.seconds, 6)} if reload.seconds else {}
-                _log.info("reloaded", program=self._setup.program, modules=reload.modules, **took)
-            elif self.reload_error is not None and not reload.unfinished:
-                _log.info("reload_not_needed", program=self._setup.program)
-            if not reload.unfinished:
-                self.reload_error = None
-            self._answer_reload(reload, None)
-        elif reload.lost:
-            self._answer_reload(reload, WorkerLost(reload.lost))
-
-    def _reload_failed(self, reload: Reload, text: str, trace: str) -> None:
-        # After a save that was seen before a call, the watcher's word on the same save follows.
-        forced = reload.call is not None
-        is_new = forced or text != self.reload_error or reload.look != self._failed_look
-        self.reloads_failed += is_new
-        self.reload_error, self._failed_look = text, reload.look
-        (_log.error if is_new else _log.debug)(
-            "reload_failed",
-            program=self._setup.program,
-            error=text,
-            **({"exception": trace} if trace else {}),
-        )
-        failure = f"reload failed, the old code serves on: {text}"
-        self._answer_reload(reload, HandlerError(failure, traceback=trace or None))
-
-    def _answer_reload(self, reload: Reload, error: CallError | None) -> None:
-        call = reload.call
-        if call is None:
-            return
-        is_json = call.encoding in (Encoding.JSON, Encoding.JSON_ABSENT)
-        result = None if error is not None else b"true" if is_json else b"\xf5"
-        self.finish(call, result, error)
+            self._reloading.over(reload)
 
     def _note_program(self, told: dict[str, Any]) -> None:
         """Note what a worker told of the program it has loaded."""
@@ -455,9 +420,8 @@ class Fleet:
         if slot.missed:
             slot.missed, self._files.told_of_change = False, True
         self._note_broken(None)
-        self.reload_error = None
+        self._reloading.serves()
         self._renewals.joined(slot)
-        self._settled.set()
         for path in loaded.get("hidden", ()):
             _log.warning("file_hidden_by_library", file=path)
         _log.info(
@@ -478,11 +442,11 @@ class Fleet:
         """As `Owner.died`."""
         self.catalogue.forget(death.link)
         self._waiting.extendleft(reversed(death.given_back))
-        self._under_way = {reload for reload in self._under_way if not reload.untouched}
+        self._reloading.forget_untouched()
         self.deaths.note(death, quiet=self._leaving or death.expected)
         for reload in death.reloads:
             if not reload.asked:
-                self._reload_over(reload)
+                self._reloading.over(reload)
         if slot.vacant and not self._leaving:
             self.deaths.replaced(death.cause)
             slot.restart(lived=death.lived)
@@ -503,6 +467,7 @@ class Fleet:
         if broken != self.broken:
             _log.error("nothing_loaded", program=self._setup.program, reason=reason)
         self._note_broken(broken)
+        self._reloading.settled.set()
         waiting, self._waiting = self._waiting, collections.deque()
         for call in waiting:
             self.finish(call, None, Unavailable(broken, retry_after_ms=1000))

@@ -200,11 +200,11 @@ async def test_a_save_the_watcher_saw_first_is_not_asked_for_again_by_a_call(hou
     running = await house.at_the_gate("a")
     house.save(versioned("new"))
     async with asyncio.timeout(PATIENCE):
-        while not house.fleet._under_way:
+        while not house.fleet._reloading.under_way:
             await asyncio.sleep(0.01)
     after = house.submit("who")
     await house.turn()
-    assert len(house.fleet._under_way) == 1
+    assert len(house.fleet._reloading.under_way) == 1
     house.open_gate()
     await running
     assert await after == "new"
