@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from provider.errors import Unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from nats.aio.client import Client
 
@@ -23,9 +23,14 @@ _SAID = re.compile(r'permissions violation for (publish|subscription) to "([^"]+
 
 
 class Denials:
-    """What one connection is denied, and who waits on it."""
+    """What one connection is denied, and who waits on it.
 
-    def __init__(self) -> None:
+    Args:
+        inbox: says what the subjects begin with on which answers come.
+    """
+
+    def __init__(self, inbox: Callable[[], str]) -> None:
+        self._inbox = inbox
         self._waiting: set[_Waiting] = set()
         self._deaf = False
         """Whether answers are denied, which the server says once."""
@@ -40,33 +45,33 @@ class Denials:
         if found is None:
             return
         what, subject = found.groups()
+        deaf = what == "subscription" and subject.startswith(f"{self._inbox().lower()}.")
+        self._deaf = self._deaf or deaf
         for waiting in list(self._waiting):
             if what == "publish" and subject == waiting.subject.lower():
                 waiting.end(f"NATS does not let this user publish on {waiting.subject}")
-            elif what == "subscription" and subject.startswith(f"{waiting.inbox.lower()}."):
-                self._deaf = True
-                waiting.end(_no_answers(waiting.inbox))
+            elif deaf:
+                waiting.end(self._no_answers())
 
     def forget(self) -> None:
         """Begin anew, on a connection that was made again."""
         self._deaf = False
 
     @contextlib.contextmanager
-    def noticed(self, subject: str, inbox: str) -> Iterator[None]:
+    def noticed(self, subject: str) -> Iterator[None]:
         """Within, this task waits for an answer to what was published.
 
         Args:
             subject: published on.
-            inbox: what the subjects of answers begin with.
 
         Raises:
             Unauthorized: one of them is denied.
         """
         if self._deaf:
-            raise Unauthorized(_no_answers(inbox))
+            raise Unauthorized(self._no_answers())
         task = asyncio.current_task()
         assert task is not None
-        waiting = _Waiting(task, subject, inbox)
+        waiting = _Waiting(task, subject)
         self._waiting.add(waiting)
         try:
             yield
@@ -80,14 +85,19 @@ class Denials:
             if waiting.denied:  # the answer came all the same
                 task.uncancel()
 
+    def _no_answers(self) -> str:
+        return (
+            f"NATS does not let this user hear answers on {self._inbox()}.>; what its inboxes may "
+            "begin with is named in NATS_INBOX_PREFIX"
+        )
+
 
 class _Waiting:
-    __slots__ = ("denied", "inbox", "subject", "task")
+    __slots__ = ("denied", "subject", "task")
 
-    def __init__(self, task: asyncio.Task[object], subject: str, inbox: str) -> None:
+    def __init__(self, task: asyncio.Task[object], subject: str) -> None:
         self.task = task
         self.subject = subject
-        self.inbox = inbox
         self.denied = ""
 
     def end(self, reason: str) -> None:
@@ -99,13 +109,4 @@ class _Waiting:
 def noticing(client: Client, subject: str) -> contextlib.AbstractContextManager[None]:
     """As `Denials.noticed`, for clients that have them; others notice nothing."""
     denials: Denials | None = getattr(client, "denials", None)
-    if denials is None:
-        return contextlib.nullcontext()
-    return denials.noticed(subject, client._inbox_prefix.decode())  # noqa: SLF001  there is no other way
-
-
-def _no_answers(inbox: str) -> str:
-    return (
-        f"NATS does not let this user hear answers on {inbox}.>; what its inboxes may begin with "
-        "is named in NATS_INBOX_PREFIX"
-    )
+    return contextlib.nullcontext() if denials is None else denials.noticed(subject)

@@ -1,7 +1,8 @@
 """nats-py's client, made to outlive whatever happens to its connection.
 
-The rule of this file: with `burst_client`, it is the only one that knows nats-py from inside, and
-it ends only when it is told to. What nats-py 2.16 leaves open, each with a test:
+The rule of this file: with `burst_client` and the two parsers, it is the only one that knows
+nats-py from inside, and it ends only when it is told to. What nats-py 2.16 leaves open, each with
+a test:
 
 - A connection whose server stands still is closed in order, and that waits for a server which does
   not read. Here it is dropped.
@@ -98,7 +99,7 @@ class SteadyClient(Client):
         super().__init__()
         self._ps = SteadyParser(self)
         self.unconfirmed = Unconfirmed(self._ping_behind)
-        self.denials = Denials()
+        self.denials = Denials(lambda: bytes(self._inbox_prefix).decode())
         self.numbers = ConnectionNumbers()
         self.why = ""
         self._moving = False

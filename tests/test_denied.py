@@ -80,10 +80,10 @@ async def test_who_is_allowed_waits_on(server):
 
 
 async def test_a_caller_who_is_cancelled_meanwhile_is_cancelled():
-    denials = Denials()
+    denials = Denials(lambda: "_INBOX")
 
     async def wait():
-        with denials.noticed("a.b", "_INBOX"):
+        with denials.noticed("a.b"):
             await asyncio.sleep(FOREVER)
 
     task = asyncio.create_task(wait())
@@ -95,8 +95,8 @@ async def test_a_caller_who_is_cancelled_meanwhile_is_cancelled():
 
 
 async def test_what_is_no_denial_changes_nothing():
-    denials = Denials()
-    with pytest.raises(CallTimeout), denials.noticed("a.b", "_INBOX"):
+    denials = Denials(lambda: "_INBOX")
+    with pytest.raises(CallTimeout), denials.noticed("a.b"):
         for said in ("", "permissions violation", 'permissions violation for publish to "a.c"'):
             denials.tell(said)
         await asyncio.sleep(0)
