@@ -273,7 +273,7 @@ async def load(port: int, path: str, connections: int, seconds: float) -> None:
     await asyncio.sleep(WARM_UP)  # for as long as it is told to
     begin()
     del latencies[:]
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(seconds)  # answers are taken meanwhile
     end(latencies)
 
 

@@ -58,7 +58,7 @@ async def load(port: int, cell: str, in_flight: int, seconds: float, same: bool)
         await news.wait()
         begin()
         del latencies[:]
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds)  # answers are taken meanwhile
         news.clear()
         await news.wait()
         end(latencies)

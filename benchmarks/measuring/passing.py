@@ -129,10 +129,10 @@ async def _beside(
         each=True,
     )
     small = asyncio.get_running_loop().run_in_executor(None, load.measure, cell)
-    await asyncio.sleep(2 * WARM_UP)
+    await asyncio.sleep(2 * WARM_UP)  # until small calls count, and some met nobody
     passed = []
     for _ in range(count):
-        await asyncio.sleep(APART)
+        await asyncio.sleep(APART)  # in which small calls meet nobody
         began = time.perf_counter()
         returned = await pass_one("py.same", data)
         passed.append((began, time.perf_counter()))

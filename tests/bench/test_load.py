@@ -154,7 +154,7 @@ async def test_an_answer_after_all_is_late_and_not_counted_again(answering, shar
     tasks = []
 
     async def answer_later(message, number):
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(1.2)  # longer than anybody waits for it
         await right(message, number)
 
     async def hold(message, number):
@@ -226,7 +226,7 @@ async def test_no_more_calls_are_open_than_fit(answering, shared_nats, monkeypat
     monkeypatch.setattr("provider.bench.load.MOST_IN_FLIGHT", 3)
 
     async def slowly(message, number):
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # what a call takes
         await right(message, number)
 
     subject = await answering(slowly)

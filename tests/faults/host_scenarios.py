@@ -257,7 +257,7 @@ class Unheard(Provider):
                 try:
                     return python.status(timeout=1)
                 except (CallTimeout, NoProvider):
-                    time.sleep(0.05)
+                    time.sleep(0.05)  # nobody reads the log that tells
         raise AssertionError("the provider is not ready")
 
     def wait(self, patience: float = PATIENCE) -> int:

@@ -140,7 +140,7 @@ async def _enough(field: Field, calls: int, seconds: float) -> None:
         if not await load.more(100):
             return
     while (left := began + seconds - time.monotonic()) > 0:
-        await asyncio.sleep(min(left, 0.5))
+        await asyncio.sleep(min(left, 0.5))  # it is time that is asked for
     load.stop()
 
 
@@ -151,7 +151,7 @@ async def _settled(field: Field) -> list[dict[str, Any]]:
         told = await field.statuses()
         if not any(each["open"] for each in told) or time.monotonic() > end:
             return told
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # hosts tell their numbers when they are asked
 
 
 def account(field: Field, outcome: Outcome) -> None:

@@ -119,7 +119,7 @@ def _run_all(
         calls = min(options.calls, scenario.calls) if options.calls >= CALLS else options.calls
         try:
             outcome = run(scenario, options.seed, calls=calls, seconds=options.seconds)
-        except Exception:
+        except Exception:  # a bug of one scenario is told, and the others have their turn
             _tell(f"FAILED\n{traceback.format_exc()}")
             broken = True
             continue

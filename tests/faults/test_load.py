@@ -17,7 +17,7 @@ from tests.faults import load as load_module
 from tests.faults.load import Load
 from tests.faults.numbered import right
 from tests.faults.outcome import run
-from tests.faults.scenario import MARK, OTHERS, Scenario
+from tests.faults.scenario import MARK, OTHERS, Scenario, undisturbed
 
 EVERY = 10
 """One call in so many is treated as the test says."""
@@ -110,7 +110,7 @@ async def test_no_answer_and_a_late_one_are_noticed(nats_server, monkeypatch):
 
     async def never_or_late(_client, message, good):
         if cbor2.loads(message.data)["payload"] % (2 * EVERY):
-            await asyncio.sleep(1.2)
+            await asyncio.sleep(1.2)  # a second and a little beyond its deadline
             await message.respond(good)
 
     count = (await _served(nats_server, never_or_late, calls=15, timeout=0.1)).count
@@ -200,14 +200,19 @@ async def _own_call(field):
     await client.close()
 
 
-async def _swallow(field):
-    """Somebody else takes calls as if it were a provider, and answers none."""
+async def _swallower(field):
+    """Somebody else who takes calls as if it were a provider, and answers none."""
     client = await nats.connect(field.nats.url)
-    taken = await client.subscribe(field.subject, queue=RPC_QUEUE)
-    await taken.next_msg(PATIENCE)
-    await taken.unsubscribe()
-    await field.go_on(10, 10)
-    await client.close()
+    field.beside = client, await client.subscribe(field.subject, queue=RPC_QUEUE)
+    await client.flush()
+
+
+async def _swallow(field):
+    client, taken = field.beside
+    try:
+        await taken.next_msg(PATIENCE)
+    finally:
+        await client.close()
 
 
 async def _kill_for_good(field):
@@ -219,26 +224,26 @@ async def _kill_for_good(field):
 
 
 @pytest.mark.parametrize(
-    ("disturb", "cut", "problem"),
+    ("before", "disturb", "cut", "problem"),
     [
-        (_own_call, False, "calls were answered of"),
-        (_swallow, False, "calls were not answered"),
-        (_swallow, True, "calls were not answered"),
-        (_kill_for_good, True, "no host was left to ask"),
+        (undisturbed, _own_call, False, "calls were answered of"),
+        (_swallower, _swallow, False, "calls were not answered"),
+        (_swallower, _swallow, True, "calls were not answered"),
+        (undisturbed, _kill_for_good, True, "no host was left to ask"),
     ],
 )
-def test_a_scenario_finds_what_the_numbers_hide(monkeypatch, disturb, cut, problem):
+def test_a_scenario_finds_what_the_numbers_hide(monkeypatch, before, disturb, cut, problem):
     monkeypatch.setattr(load_module, "GIVEN_UP", 0.5)
-    scenario = Scenario(
-        "hidden", disturb, cut=cut, timeout=2.0, errors=frozenset({"no_responders"})
-    )
+    errors = frozenset({"no_responders"})
+    scenario = Scenario("hidden", disturb, before, cut=cut, timeout=2.0, errors=errors)
     outcome = run(scenario, seed=1, calls=50)
     assert any(problem in each for each in outcome.problems), outcome.problems
 
 
 def test_requests_that_were_lost_on_their_way_are_cut_off_and_not_unanswered(monkeypatch):
     monkeypatch.setattr(load_module, "GIVEN_UP", 0.5)
-    outcome = run(Scenario("lost", _swallow, cut=True, again=True, timeout=2.0), seed=1, calls=50)
+    scenario = Scenario("lost", _swallow, _swallower, cut=True, again=True, timeout=2.0)
+    outcome = run(scenario, seed=1, calls=50)
     assert outcome.count.cut > 0
     assert outcome.count.unanswered == 0
     assert outcome.problems == []

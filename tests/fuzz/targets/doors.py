@@ -1,4 +1,7 @@
-"""Messages as NATS delivers them: subjects, headers and bodies that anybody may publish."""
+"""Messages as NATS delivers them: subjects, headers and bodies that anybody may publish.
+
+The rule of this file: door and client are those of the host; NATS and the path are stood in for.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the host reads of servable folders."""
+"""What the host reads of servable folders.
+
+The rule of this file: what is read lies in a folder, as those who serve one have it.
+"""
 
 from __future__ import annotations
 

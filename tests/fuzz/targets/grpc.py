@@ -1,4 +1,8 @@
-"""Messages of services that users bring."""
+"""Messages of services that users bring.
+
+The rule of this file: one message has a field of each kind, and what is known of each is tried both
+ways.
+"""
 
 from __future__ import annotations
 

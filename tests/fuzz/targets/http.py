@@ -1,4 +1,8 @@
-"""What clients of the HTTP door send: bodies, and raw bytes."""
+"""What clients of the HTTP door send: bodies, and raw bytes.
+
+The rule of this file: bytes go through the server that runs; a backend that always answers stands
+behind it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Requests of KServe's protocol over REST and gRPC, and the results of models."""
+"""Requests of KServe's protocol over REST and gRPC, and the results of models.
+
+The rule of this file: a request is asked of every model, whatever model it names.
+"""
 
 from __future__ import annotations
 

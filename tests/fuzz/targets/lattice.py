@@ -1,4 +1,7 @@
-"""What hosts, actors and strangers of a wasmCloud lattice send."""
+"""What hosts, actors and strangers of a wasmCloud lattice send.
+
+The rule of this file: keys are always the same, so that the same bytes are the same input.
+"""
 
 from __future__ import annotations
 

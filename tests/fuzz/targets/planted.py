@@ -1,4 +1,8 @@
-"""Targets with something wrong in them, by which it is seen that what is wrong is found."""
+"""Targets with something wrong in them, by which it is seen that what is wrong is found.
+
+The rule of this file: one thing is wrong with each but the first, and only where the input has
+`!!`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Texts of settings, from wherever they come, and what is read because a setting names it."""
+"""Texts of settings, from wherever they come, and what is read because a setting names it.
+
+The rule of this file: nothing counts of the environment of whoever runs it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What lies where others put it: objects in the bucket, archives, files with keys."""
+"""What lies where others put it: objects in the bucket, archives, files with keys.
+
+The rule of this file: what is read was written by anybody; the bucket is stood in for.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What callers write around values and values themselves, their names and their routes."""
+"""What callers write around values and values themselves, their names and their routes.
+
+The rule of this file: nothing is stood in for; these are functions of bytes.
+"""
 
 from __future__ import annotations
 

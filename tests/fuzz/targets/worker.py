@@ -1,4 +1,8 @@
-"""What a hostile worker sends: the host gives it up, and goes on."""
+"""What a hostile worker sends: the host gives it up, and goes on.
+
+The rule of this file: link, files and catalogue are those of the host; process and socket are stood
+in for.
+"""
 
 from __future__ import annotations
 
