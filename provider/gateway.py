@@ -110,8 +110,11 @@ async def run(
         _log.info("draining", seconds=stop_timeout)
         front.stop_listening()
         settling = asyncio.ensure_future(front.settled())
+        settled = False
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(_first(settling, force), stop_timeout)
+            settled = await asyncio.wait_for(_first(settling, force), stop_timeout)
+        if not settled:
+            _log.warning("requests_left_behind", next="they are answered with unavailable")
         _log.info("drained", seconds=round(time.monotonic() - began, 3))
     return ExitCode.FAILED if lost else ExitCode.OK
 

@@ -137,6 +137,7 @@ def test_who_stops_answers_what_it_has_asked(start_provider, start_gateway, clie
         assert sleeping.result().json() == 1
     assert gateway.wait() == 0
     assert gateway.events("drained")
+    assert not gateway.events("requests_left_behind")
 
 
 @pytest.mark.parametrize("force", [True, False])
@@ -155,6 +156,7 @@ def test_what_does_not_end_is_answered_with_503(start_provider, start_gateway, c
         response = sleeping.result()
     assert (response.status_code, response.json()["kind"]) == (503, "unavailable")
     assert gateway.wait() == 0
+    assert gateway.events("requests_left_behind")
 
 
 def test_what_is_too_large_for_nats_is_413(start_provider, start_gateway, client_of):
