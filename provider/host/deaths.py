@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provider.host.life import Cause
-    from provider.host.slot import Death
+    from provider.host.owner import Death
 
 REMEMBERED = 5
 """Deaths that are told of in the status."""

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from provider.host.contract import WorkerSetup
     from provider.host.health import Health
     from provider.host.link import Link
+    from provider.host.owner import Death
     from provider.host.reload import Reload
-    from provider.host.slot import Death
 
 _log = logs.get_logger(component="fleet")
 

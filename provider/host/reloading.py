@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from provider.errors import CallError
     from provider.host.call import Call
     from provider.host.files import Look
-    from provider.host.slot import Owner
+    from provider.host.owner import Owner
 
 _log = logs.get_logger(component="fleet")
 

@@ -10,23 +10,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from provider.errors import StartError
 from provider.host.health import Health
 from provider.host.life import TAKES_CALLS, Cause
 from provider.host.link import Link
-from provider.host.reload import Reload, Reloads
+from provider.host.owner import Death
+from provider.host.reload import Reloads
 from provider.wire.frames import FrameError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from provider.errors import CallError
     from provider.host.burst import Burst
     from provider.host.call import Call
     from provider.host.contract import WorkerSetup
+    from provider.host.owner import Owner
+    from provider.host.reload import Reload
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 """Seconds before a worker that died young is replaced; doubled each time."""
@@ -41,66 +40,6 @@ AHEAD_CALLS = 256
 """Most calls in the hands of one worker; enough to keep it busy while the host is elsewhere."""
 AHEAD_BYTES = 4 * 1024 * 1024
 """Most payload bytes in the hands of one worker, unless a single call is larger."""
-
-
-@dataclass(frozen=True)
-class Death:
-    """How a worker ended, and what became of its calls.
-
-    Attributes:
-        link: of the worker.
-        account: a sentence.
-        cause: in one word.
-        running: the call that ran, None for none.
-        lost: calls it had begun, which nobody can answer any more.
-        given_back: calls and reloads it had not begun, in order.
-        reloads: asked of it and not answered, as far as they are not given back.
-        expected: whether it was told to leave.
-        lived: whether it had finished a call, or served for a while.
-    """
-
-    link: Link
-    account: str
-    cause: Cause
-    running: Call | None
-    lost: list[Call]
-    given_back: list[Call]
-    reloads: list[Reload]
-    expected: bool
-    lived: bool
-
-
-class Owner(Protocol):
-    """Whom a slot tells what happens."""
-
-    finish: Callable[[Call, bytes | None, CallError | None], None]
-    """Called for each call that ended."""
-    on_chunk: Callable[[Call, bytes], None]
-    """Called for each part of a streamed call."""
-
-    def described(self, link: Link, told: dict[str, Any]) -> None:
-        """A worker told of its program again."""
-
-    def schemas_told(self, link: Link, number: int, told: dict[str, Any]) -> None:
-        """A worker told of the types of its program."""
-
-    def reload_answered(self, reload: Reload, told: dict[str, Any]) -> None:
-        """A worker answered a reload."""
-
-    def joins(self, link: Link, loaded: dict[str, Any]) -> None:
-        """A worker has loaded, and will serve; one that says nonsense of it makes this raise."""
-
-    def serves(self, slot: Slot, loaded: dict[str, Any]) -> None:
-        """It serves."""
-
-    def finished(self) -> None:
-        """A worker whose place was taken has answered its last call."""
-
-    def died(self, slot: Slot, death: Death) -> None:
-        """A worker is gone."""
-
-    def not_started(self, reason: str, *, refused: bool) -> None:
-        """A worker could not be started; `refused` where it said that the code cannot be loaded."""
 
 
 class Slot:

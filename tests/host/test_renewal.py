@@ -385,7 +385,7 @@ async def test_one_that_dies_while_it_waits_for_its_turn_does_not_get_it(house, 
     pid, running, behind = await waiting_for_a_reload(house, program("it", TELLS))
     os.kill(pid, signal.SIGKILL)
     assert await asyncio.to_thread(processes.until_gone, pid)
-    await asyncio.sleep(0.3)  # most often it is known by then; if not, it takes over and is replaced
+    await asyncio.sleep(0.3)  # or it takes over, dies, and is replaced
     house.open_gate()
     assert await running == await behind == "it"
     assert await house.call("name") == "it"
