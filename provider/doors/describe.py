@@ -20,6 +20,7 @@ from provider.doors.subscriptions import bounded, drain, settle
 from provider.errors import CallError, Overloaded, TooLarge, UnknownOperation
 from provider.telemetry import logs
 from provider.wire.address import SERVICE_QUEUE
+from provider.wire.envelope import check_operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -114,6 +115,8 @@ class DescribeDoor:
             await self._respond(message, answer)
 
     async def _schemas(self, operation: str) -> dict[str, Any]:
+        if operation:
+            check_operation(operation)  # names that are asked for are remembered
         declared = self._fleet.catalogue.find(operation)
         if operation and declared is None:
             raise UnknownOperation(f"no operation {operation!r:.300} is declared")

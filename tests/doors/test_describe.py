@@ -12,6 +12,7 @@ import pytest
 from provider.client import NoProvider
 from provider.doors.describe import MOST_ASKING
 from provider.errors import (
+    BadRequest,
     BadResult,
     CallError,
     Overloaded,
@@ -78,6 +79,9 @@ async def test_schemas_are_told_of_all_or_of_one(house):
         assert "Item" in everything["shop.total"]["argument"]["$defs"]
         with pytest.raises(UnknownOperation, match="no operation 'other' is declared"):
             await python.schema("other")
+        # Names are remembered, so there is none that no call could have.
+        with pytest.raises(BadRequest, match="longer than 256 bytes"):
+            await python.schema("x" * 256 + ".add")
 
 
 async def test_what_was_just_saved_is_told_before_anything_is_called(start_provider, tmp_path):

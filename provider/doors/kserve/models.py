@@ -17,6 +17,7 @@ from provider.kserve.faults import fault
 from provider.kserve.graph import Graph, is_graph
 from provider.kserve.operation import Operation
 from provider.kserve.tensors import InferResponse
+from provider.wire.envelope import check_operation
 from provider.wire.frames import Encoding
 from provider.wire.values import Limits, Values
 
@@ -150,6 +151,8 @@ class BackendModels:
         Raises:
             CallError: it means none.
         """
+        if name:
+            check_operation(name)  # names that are asked for are remembered
         await self._look()
         told = self._known(name)
         if told is None:

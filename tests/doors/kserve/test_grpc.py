@@ -74,6 +74,8 @@ def test_a_model_nobody_knows_is_not_found(served, name):
 def test_a_name_that_no_operation_can_have_is_refused(served, size):
     status, text = refused(lambda: served.grpc.infer("x" * size + ".double", [tensor("x", X)]))
     assert (status, text) == ("INVALID_ARGUMENT", "operation is longer than 256 bytes")
+    status, text = refused(lambda: served.grpc.get_model_metadata("x" * size + ".double"))
+    assert (status, text) == ("INVALID_ARGUMENT", "operation is longer than 256 bytes")
     assert served.grpc.infer("double", [tensor("x", X)]).as_numpy("output0") is not None
 
 
