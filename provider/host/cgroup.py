@@ -212,9 +212,11 @@ def _own_group(proc: Path) -> Path | None:
         left, _, right = line.partition(" - ")
         if path is not None and right.startswith("cgroup2 "):
             root, point = left.split()[3:5]
-            below = os.path.relpath(path, root)
-            folder = Path(point) / below
-            if not below.startswith("..") and (folder / "cgroup.procs").exists():
+            # What lies outside of our namespace begins with "..", so nobody can tell what is where.
+            if ".." in Path(root).parts + Path(path).parts or not Path(path).is_relative_to(root):
+                continue
+            folder = Path(point) / Path(path).relative_to(root)
+            if (folder / "cgroup.procs").exists():
                 return folder.parent if folder.name == _OURS else folder
     return None
 

@@ -215,6 +215,24 @@ def test_without_version_2_there_are_no_groups(system, file, text):
     assert Groups.find({}, proc) is None
 
 
+@pytest.mark.parametrize(
+    ("mounted", "group"),
+    [("/..", "/"), ("/../..", "/unit"), ("/", "/../unit"), ("/other", "/unit")],
+)
+def test_a_mount_that_does_not_show_our_group_is_none(system, mounted, group):
+    # As in a container that was given the groups of the whole machine.
+    proc, folder = system
+    (folder.parent / "cgroup.procs").write_text("")
+    (folder.parent / "cgroup.subtree_control").write_text("")
+    mounts = (proc / "mountinfo").read_text()
+    (proc / "mountinfo").write_text(mounts.replace("0:26 /", f"0:26 {mounted}"))
+    (proc / "cgroup").write_text(f"0::{group}\n")
+    assert Groups.find({}, proc) is None
+    (proc / "mountinfo").write_text(f"{(proc / 'mountinfo').read_text()}{mounts}")
+    (proc / "cgroup").write_text("0::/unit\n")
+    assert Groups.find({}, proc).folder == folder  # another one does
+
+
 def test_limits_are_written_to_the_files_of_the_group(system):
     proc, folder = system
     (folder / "cgroup.subtree_control").write_text("memory pids")
