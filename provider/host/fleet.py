@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from provider.errors import BadRequest, CallError, Unavailable, WorkerLost
+from provider.errors import BadRequest, CallError, Cancelled, Unavailable, WorkerLost
 from provider.host.burst import Burst
 from provider.host.call import RELOAD
 from provider.host.catalogue import Catalogue
@@ -453,6 +453,8 @@ class Fleet:
         words = death.link.last_words
         for call in death.lost:
             self.finish(call, None, WorkerLost(obituary(death.account, words)))
+        for call in death.unwanted:
+            self.finish(call, None, Cancelled("the caller has gone; it was not run"))
         self.burst.want()
 
     def not_started(self, reason: str, *, refused: bool) -> None:

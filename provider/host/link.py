@@ -104,6 +104,8 @@ class Link:
         """How far its calls say they are."""
         self.questions: set[int] = set()
         """Numbers of what it was asked between calls, and has not answered."""
+        self.unwanted: set[int] = set()
+        """Numbers of calls whose callers have gone; some may have ended."""
         self.batches = False
         """Whether its program has operations that run several calls at once."""
         self.refused = False
@@ -245,6 +247,8 @@ class Link:
     def left(self, call: Call) -> None:
         """Tell the worker that the caller of a call has gone; its function may ask for that."""
         if self.calls.get(call.number) is call:
+            self.unwanted = {number for number in self.unwanted if number in self.calls}
+            self.unwanted.add(call.number)
             self.write(frame(FrameType.CANCEL, call.number))
 
     def cancel(self, call: StreamedCall) -> None:

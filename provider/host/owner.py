@@ -29,7 +29,8 @@ class Death:
         cause: in one word.
         running: the call that ran, None for none.
         lost: calls it had begun, which nobody can answer any more.
-        given_back: calls and reloads it had not begun, in order.
+        unwanted: calls it had not begun, whose callers have gone.
+        given_back: other calls and reloads it had not begun, in order.
         reloads: asked of it and not answered, as far as they are not given back.
         expected: whether it was told to leave.
         lived: whether it had finished a call, or served for a while.
@@ -40,6 +41,7 @@ class Death:
     cause: Cause
     running: Call | None
     lost: list[Call]
+    unwanted: list[Call]
     given_back: list[Call]
     reloads: list[Reload]
     expected: bool

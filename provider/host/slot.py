@@ -319,11 +319,14 @@ class Slot:
         begun = link.begun()
         running = link.calls.get(begun)
         lost: list[Call] = []
+        unwanted: list[Call] = []
         back: list[tuple[int, Call]] = []
         for number, call in link.calls.items():
             if call.open:
                 if number <= begun:
                     lost.append(call)
+                elif number in link.unwanted:
+                    unwanted.append(call)
                 else:
                     back.append((number, call))
         left: list[Reload] = []
@@ -348,6 +351,7 @@ class Slot:
                 cause=link.cause or (Cause.SIGNAL if isinstance(link.exit, str) else Cause.EXIT),
                 running=running,
                 lost=lost,
+                unwanted=unwanted,
                 given_back=[call for _, call in sorted(back, key=_by_number)],
                 reloads=left,
                 expected=link.expected,

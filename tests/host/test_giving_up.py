@@ -8,7 +8,7 @@ import pytest
 
 from provider.doors.backend import HttpCall
 from provider.doors.in_host import InHost
-from provider.errors import Cancelled
+from provider.errors import Cancelled, WorkerLost
 from provider.host.path import MOST_GIVEN_UP
 from provider.wire.frames import Encoding
 
@@ -62,3 +62,19 @@ async def test_a_client_over_http_who_leaves_gives_up(house):
     house.open_gate()
     assert await running == "a"
     assert house.ran == ["gate a"]
+
+
+async def test_what_was_given_up_in_the_hands_of_a_worker_that_dies_is_not_run(house):
+    await house.start()
+    running = await house.at_the_gate("a")
+    behind = [house.submit("echo", number) for number in range(3)]
+    await house.turn()
+    house.path.give_up(behind[1].call, Cancelled("the caller has gone"))
+    house.kill_worker()
+    with pytest.raises(WorkerLost):
+        await running
+    assert await behind[0] == 0
+    with pytest.raises(Cancelled, match="it was not run"):
+        await behind[1]
+    assert await behind[2] == 2
+    assert house.ran == ["gate a", "echo 0", "echo 2"]
