@@ -220,6 +220,7 @@ class _Host:
             self._loaded = self._in_host.started = True
             client = await self._unless_stopped(self._connect())
             if client is None:
+                await self._drain(None, [])  # calls may have come by another door
                 return self._exit_code
             stack.push_async_callback(_close, client)
             self._in_host.connected = lambda: client.is_connected
@@ -360,7 +361,7 @@ class _Host:
         )
         return door, others
 
-    async def _drain(self, door: NatsDoor, others: list[Any]) -> None:
+    async def _drain(self, door: NatsDoor | None, others: list[Any]) -> None:
         grace, path = self._settings.stop_timeout, self._path
         if self._host_waits:
             grace = min(grace, HOST_GRACE)
@@ -381,7 +382,8 @@ class _Host:
             path.abandon(f"the provider is stopping and {why}")
             await asyncio.wait({orderly}, timeout=ANSWERS_OUT)
         if orderly.cancel():
-            _log.warning("answers_left_behind", unsent=door.answers.waiting)
+            unsent = 0 if door is None else door.answers.waiting
+            _log.warning("answers_left_behind", unsent=unsent)
         elif error := orderly.exception():
             _log.error("draining_failed", error=repr(error))
             path.draining = True
@@ -389,12 +391,13 @@ class _Host:
             path.abandon("the provider is stopping and could not do so in order")
         _log.info("drained", seconds=round(time.monotonic() - began, 3))
 
-    async def _drain_orderly(self, door: NatsDoor, others: list[Any]) -> None:
+    async def _drain_orderly(self, door: NatsDoor | None, others: list[Any]) -> None:
         self._front.stop_listening()
         # Others first: whoever asks finds us gone while the calls of those who found us go on.
         for other in others:
             await other.close()
-        await door.stop_listening()
+        if door is not None:
+            await door.stop_listening()
         if self._wasmbus is not None:
             await self._wasmbus.settled()
         self._path.draining = True
@@ -402,7 +405,8 @@ class _Host:
         if self._wasmbus is not None:
             await self._wasmbus.settled()
         await self._front.settled()
-        await door.close()
+        if door is not None:
+            await door.close()
 
     async def _say_goodbye(self, client: BurstClient) -> None:
         from nats.errors import Error

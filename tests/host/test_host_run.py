@@ -7,9 +7,11 @@ import os
 import signal
 import time
 
+import httpx
 import pytest
 
 from provider.errors import BadRequest, HandlerError, Unauthorized, Unavailable
+from tests.conftest import PATIENCE
 from tests.test_connection import free_port
 
 HANDLER = """
@@ -160,3 +162,17 @@ def test_a_crash_loop_is_a_failure_also_while_nats_is_away(start_provider):
     provider.wait_for("nats_unreachable")
     provider.wait_for("crash_loop")
     assert provider.wait() == 1
+
+
+async def test_stopping_answers_what_came_over_http_while_nats_is_away(start_provider):
+    nobody = f"nats://127.0.0.1:{free_port()}"
+    source = HANDLER.replace("time.sleep(arg)", "print('begun', flush=True); time.sleep(arg)")
+    provider = start_provider(source, "--http", "127.0.0.1:0", ready=False, nats=nobody)
+    url = (await asyncio.to_thread(provider.wait_for, "http_open"))["url"]
+    await asyncio.to_thread(provider.wait_for, "nats_unreachable")
+    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
+        call = asyncio.create_task(client.post("/call/sleep", json=2))
+        await asyncio.to_thread(provider.wait_for, "printed")
+        provider.signal(signal.SIGTERM)
+        assert (await call).status_code == 200
+    assert provider.wait() == 0
