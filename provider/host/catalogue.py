@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 REMEMBERED = 4096
 """Names whose operation is remembered; callers make prefixes up, so there is an end to it."""
+LONGEST_NAME = 256
+"""Characters of them; doors take no longer ones."""
 LONGEST = 60.0
 """Seconds the making of schemas may take, unless told otherwise."""
 MOST_OPERATIONS = 10_000
@@ -156,7 +158,7 @@ class Catalogue:
         declared = self._remembered.get(command)
         if declared is None:
             declared = self._by_name.get(command) or self._free.get(command.rpartition(".")[2])
-            if declared is not None:
+            if declared is not None and len(command) <= LONGEST_NAME:
                 if len(self._remembered) >= REMEMBERED:
                     self._remembered.clear()
                 self._remembered[command] = declared

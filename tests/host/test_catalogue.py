@@ -10,7 +10,13 @@ import cbor2
 import pytest
 
 from provider.errors import CallTimeout, InvalidArgument, Unavailable, UnknownOperation
-from provider.host.catalogue import MOST_COUNTED, MOST_OPERATIONS, REMEMBERED, Catalogue
+from provider.host.catalogue import (
+    LONGEST_NAME,
+    MOST_COUNTED,
+    MOST_OPERATIONS,
+    REMEMBERED,
+    Catalogue,
+)
 from provider.host.fleet import FleetOptions
 from tests.conftest import PATIENCE
 
@@ -218,6 +224,13 @@ async def test_the_death_of_another_worker_is_no_matter(house):
     house.open_gate()
     assert "gate" in await waiting
     await asyncio.gather(*running, return_exceptions=True)
+
+
+def test_long_names_are_found_and_not_remembered():
+    made = catalogue(ADD)
+    name = "x" * LONGEST_NAME + ".add"
+    assert made.find(name).name == made.find("x.add").name == "add"
+    assert list(made._remembered) == ["x.add"]
 
 
 def test_names_of_many_loads_are_not_kept_for_ever():
