@@ -6,18 +6,19 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 
 import cbor2
 import nats
 import pytest
 
 from provider.wire.address import RPC_QUEUE
-from tests.conftest import PATIENCE
+from tests.conftest import PATIENCE, Provider
 from tests.faults import load as load_module
 from tests.faults.load import Load
 from tests.faults.numbered import right
 from tests.faults.outcome import run
-from tests.faults.scenario import MARK, OTHERS, Scenario, undisturbed
+from tests.faults.scenario import MARK, OTHERS, Scenario, misbehaving, undisturbed
 
 EVERY = 10
 """One call in so many is treated as the test says."""
@@ -182,6 +183,10 @@ LIES = {
         "def handle(command, number):\n    note(number)\n    raise ValueError",
         "calls were answered with handler_error",
     ),
+    "not run though it was": (
+        "def handle(command, number):\n    note(number)\n    raise ValueError('it was not run')",
+        "calls were run though their answer says that they were not",
+    ),
 }
 
 
@@ -238,6 +243,32 @@ def test_a_scenario_finds_what_the_numbers_hide(monkeypatch, before, disturb, cu
     scenario = Scenario("hidden", disturb, before, cut=cut, timeout=2.0, errors=errors)
     outcome = run(scenario, seed=1, calls=50)
     assert any(problem in each for each in outcome.problems), outcome.problems
+
+
+def test_a_scenario_finds_connections_that_broke():
+    async def restart_server(field):
+        await field.go_on(5, 5)
+        await asyncio.to_thread(field.nats.stop)
+        await asyncio.to_thread(field.nats.start)
+
+    # So that some are under way whenever that is.
+    program = misbehaving(1, "time.sleep(0.01)", before="import time")
+    errors = frozenset({"no_responders"})
+    outcome = run(Scenario("broke", restart_server, program=program, errors=errors), 1, calls=50)
+    assert any("were open when the connection was lost" in each for each in outcome.problems)
+
+
+def test_a_scenario_finds_hosts_that_leave_with_an_error():
+    class Failing(Provider):
+        def stop(self):
+            super().stop()
+            return 3
+
+    def start(environment, folder):
+        return Failing([sys.executable, "-m", "provider", "run"], environment, folder)
+
+    outcome = run(Scenario("failing", launch=start), seed=1, calls=50)
+    assert outcome.problems == ["a host that was told to stop left with 3"]
 
 
 def test_requests_that_were_lost_on_their_way_are_cut_off_and_not_unanswered(monkeypatch):
