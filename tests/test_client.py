@@ -463,6 +463,24 @@ with client.connect_sync({house.url!r}, **{house.address!r}) as python:
     assert "destroyed" not in said
 
 
+def test_a_stream_that_is_left_open_ends_with_the_connection(start_provider):
+    house = start_provider(
+        """
+        def handle(command, arg):
+            try:
+                for number in range(1_000_000):
+                    yield number
+            finally:
+                print("left", flush=True)
+        """
+    )
+    with client.connect_sync(house.url, **house.address) as python:
+        items = python.stream("count")
+        assert next(items) == 0
+    house.wait_for("printed", text="left")
+    items.close()
+
+
 def test_who_interrupts_the_connecting_is_interrupted():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         program = f"""
@@ -471,12 +489,14 @@ from provider import client
 with client.connect_sync("nats://127.0.0.1:{silent.getsockname()[1]}"):
     pass
 """
-        with subprocess.Popen(
-            [sys.executable, "-c", program], stderr=subprocess.PIPE, text=True
-        ) as process:
-            with silent.accept()[0]:
-                process.send_signal(signal.SIGINT)
-                _, said = process.communicate(timeout=PATIENCE)
+        with (
+            subprocess.Popen(
+                [sys.executable, "-c", program], stderr=subprocess.PIPE, text=True
+            ) as process,
+            silent.accept()[0],
+        ):
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGINT
     assert said.rstrip().endswith("KeyboardInterrupt")
     assert "destroyed" not in said

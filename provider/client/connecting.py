@@ -104,10 +104,11 @@ def connect_sync(
         limits=limits,
     )
     try:
-        python = waited_for(opened.__aenter__(), loop)
+        python = PythonSync(waited_for(opened.__aenter__(), loop), loop)
         try:
-            yield PythonSync(python, loop)
+            yield python
         finally:
+            python.end_streams()
             waited_for(opened.__aexit__(None, None, None), loop)
     finally:
         loop.call_soon_threadsafe(loop.stop)

@@ -1,19 +1,20 @@
 """The same provider for code that does not await.
 
 The rule of this file: it says nothing of its own. Every method waits for the one of `Python` that
-it is named after.
+it is named after; `end_streams` is for `connect_sync`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from provider.client.calling import ABSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 
     from provider.client.python import Python
 
@@ -34,6 +35,8 @@ class PythonSync:
     def __init__(self, python: Python, loop: asyncio.AbstractEventLoop) -> None:
         self._python = python
         self._loop = loop
+        self._streams: set[AsyncGenerator[Any, None]] = set()
+        """Those that have neither ended nor been closed."""
 
     def call(
         self,
@@ -73,6 +76,7 @@ class PythonSync:
             trace=trace,
             on_progress=on_progress,
         )
+        self._streams.add(items)
         try:
             while True:
                 item = self._wait(anext(items, _END))
@@ -80,7 +84,9 @@ class PythonSync:
                     return
                 yield item
         finally:
-            self._wait(items.aclose())
+            if items in self._streams:  # else it ended with the connection
+                self._streams.discard(items)
+                self._wait(items.aclose())
 
     def call_bytes(
         self,
@@ -121,6 +127,12 @@ class PythonSync:
     ) -> list[dict[str, Any]]:
         """As `Python.admin`."""
         return self._wait(self._python.admin(command, timeout=timeout, expect=expect))
+
+    def end_streams(self) -> None:
+        """Stop the functions of streams that were left open, while there is a way to say so."""
+        while self._streams:
+            with contextlib.suppress(RuntimeError):  # somebody waits for its next item
+                self._wait(self._streams.pop().aclose())
 
     def _wait(self, work: Awaitable[T]) -> T:
         return waited_for(work, self._loop)
