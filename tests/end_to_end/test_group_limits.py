@@ -146,11 +146,11 @@ def test_a_fork_bomb_stays_in_its_group(start_provider, processes):
 
 
 def test_the_share_of_the_processors_is_kept_to(start_provider):
-    provider = start(start_provider, PROVIDER_WORKER_CPU="20")
-    assert provider.call("read", "cpu.max").split() == ["20000", "100000"]
+    provider = start(start_provider, PROVIDER_WORKER_CPU="50")
+    assert provider.call("read", "cpu.max").split() == ["50000", "100000"]
     since = time.monotonic()
     used = provider.call("spin", 3.0) / 1_000_000
-    assert 0.0 < used < (time.monotonic() - since) * 0.25
+    assert 0.0 < used < (time.monotonic() - since) * 0.6  # of a processor, where there is one
     assert provider.stop() == 0
     assert groups(provider.pid) == []
 
