@@ -1,16 +1,18 @@
 """The provider's command in processes that have imported it before they begin.
 
 The rule of this file: what is started here is `python -m provider` with arguments, environment,
-working directory, streams and session of its own, and ends like any other process. Only the
-imports, most of what a start costs, were made once, in the process these are forked from. That one
-has a single thread, which is what makes forking it safe. How the command starts without all this is
-for the tests of the installation, the archive and the launcher.
+working directory, streams and session of its own. What costs most of a start and of an end is
+left out: imports, and the flags of all commands, were made once, in the process these are forked
+from, and an exit waits for threads, runs what was registered for it and flushes, but takes nothing
+apart. That process has a single thread, which is what makes forking it safe. How the command starts
+and ends without all this is for the tests of the installation, the archive and the launcher.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -25,8 +27,10 @@ import tempfile
 import threading
 from typing import IO, NoReturn
 
+import typer
+
 IMPORTED = (
-    *("provider.cli", "provider.client", "provider.host.run", "provider.wasmbus_client"),
+    *("provider.cli.every", "provider.client", "provider.host.run", "provider.wasmbus_client"),
     *("provider.gateway", "provider.doors.http.server"),
 )
 """What commands import sooner or later."""
@@ -230,14 +234,30 @@ def _become(arguments: list[str], environment: dict[str, str], folder: str) -> N
     os.environ.update(environment)
     sys.path.insert(0, folder)
     sys.argv = ["provider", *arguments]
-    runpy.run_module("provider", run_name="__main__", alter_sys=True)
-    sys.exit(0)
+    code: object = None
+    try:
+        runpy.run_module("provider", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        # gRPC has threads that we did not start: what they make of an end is seen as it is.
+        if not isinstance(end.code, int | None) or "grpc" in sys.modules:
+            raise
+        code = end.code
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except OSError:
+        sys.exit(code)  # what Python makes of that is its business
+    os._exit(code or 0)
 
 
 if __name__ == "__main__":
     del sys.path[0]
     for name in IMPORTED:
         importlib.import_module(name)
+    typer.main.get_command = functools.cache(typer.main.get_command)
+    typer.main.get_command(importlib.import_module("provider.cli").app)
     gc.freeze()  # so that no collection in the processes to come looks at what is here
     asked = _serve(socket.socket(fileno=int(sys.argv[1])))
     if asked is not None:
