@@ -18,7 +18,7 @@ TEST_PROCESSES ?= 6
 # Thousands of processes are started here that would all compile the same files again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test long coverage check bench scale fuzz soak docs lock clean
+.PHONY: run test compiled long coverage check bench scale fuzz soak docs lock clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.installed
@@ -26,8 +26,14 @@ run: $(VENV)/.installed
 
 # A test that fails runs once more, and the report names it: many wait for processes, on machines that
 # may have other things to do. One that fails twice fails.
-test: check
+test: $(VENV)/.installed-dev
+	@# Side by side, because each of them is busy with one core at most.
+	@$(MAKE) --no-print-directory -j 2 check compiled
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --reruns 1 -m "not long"
+
+# Or each process of the suite would compile all of its files, all at the same time.
+compiled: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest --collect-only -qq > $(VENV)/.collected || { cat $(VENV)/.collected; false; }
 
 long: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m long

@@ -287,7 +287,9 @@ def other_environment(request):
     return environment
 
 
-@pytest.mark.parametrize("version", ["3.10", "3.12", "3.13"])
+@pytest.mark.parametrize(
+    "version", ["3.10", *(pytest.param(each, marks=pytest.mark.long) for each in ("3.12", "3.13"))]
+)
 def test_the_worker_runs_on_another_python(serve, other_environment, version):
     environment = other_environment(version)
     provider = serve(SURVEY, VENV_PATH=str(environment))

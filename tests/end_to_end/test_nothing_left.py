@@ -238,7 +238,7 @@ def resident(provider) -> int:
 
 
 @pytest.mark.parametrize(
-    "restarts", [50, pytest.param(200, marks=pytest.mark.long)], ids=["50", "200"]
+    "restarts", [35, pytest.param(200, marks=pytest.mark.long)], ids=["35", "200"]
 )
 def test_restarts_leave_no_more_than_the_first_few(start_provider, tmp_path, restarts):
     (tmp_path / "temporary").mkdir()

@@ -51,8 +51,12 @@ def test_it_says_what_was_run(tmp_path):
     ("name", "reason"),
     [
         ("raises", "LookupError: planted"),
-        ("logged", "ErrorLogged: {'component': 'planted', 'event': 'planted'}"),
-        ("slow", "TooMuch: "),
+        pytest.param(
+            "logged",
+            "ErrorLogged: {'component': 'planted', 'event': 'planted'}",
+            marks=pytest.mark.long,
+        ),
+        pytest.param("slow", "TooMuch: ", marks=pytest.mark.long),
         ("large", "TooMuch: "),
     ],
 )

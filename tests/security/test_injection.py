@@ -224,10 +224,15 @@ async def test_every_line_of_the_log_is_a_line_of_the_log(started):
         assert not re.match(r"\S+ \[\w+ *\] forged", line)
 
 
+@pytest.fixture(scope="module")
+def hostile(start_module_provider):
+    """A provider as it is when nobody says otherwise."""
+    return start_module_provider(PROGRAM)
+
+
 @pytest.mark.parametrize("name", HOSTILE)
-def test_the_terminal_of_a_caller(name, start_provider, provider_command):
-    provider = start_provider(PROGRAM)
-    environment = provider.environment
+def test_the_terminal_of_a_caller(name, hostile, provider_command):
+    environment = hostile.environment
     for operation in ("raise", "class", "exit"):
         done = provider_command("call", operation, json.dumps(name), **environment)
         assert done.returncode == 1

@@ -15,7 +15,7 @@ import pytest
 
 from provider.worker.servables import exporting, pyovms
 from provider.worker.servables.pyovms import Tensor, received
-from tests.worker.test_worker_main import OTHERS, interpreter
+from tests.worker.test_worker_main import OLDEST_AND_OTHERS, interpreter
 
 ROOT = Path(__file__).parents[2]
 DATATYPES = {
@@ -209,7 +209,7 @@ print("read")
 """
 
 
-@pytest.mark.parametrize("version", OTHERS)
+@pytest.mark.parametrize("version", OLDEST_AND_OTHERS)
 def test_on_another_python(version):
     python = interpreter(version)
     if python is None:

@@ -20,6 +20,11 @@ from provider.errors import BadRequest, HandlerError
 
 THIS = "{}.{}".format(*sys.version_info[:2])
 OTHERS = [version for version in ("3.10", "3.11", "3.12", "3.13") if version != THIS]
+OLDEST_AND_OTHERS = [
+    OTHERS[0],
+    *(pytest.param(each, marks=pytest.mark.long) for each in OTHERS[1:]),
+]
+"""For tests that are worth the while of `make test` with one other version."""
 TOO_OLD = ["3.7", "3.8", "3.9"]
 
 
@@ -80,7 +85,7 @@ class Environment:
             pytest.skip(f"pip cannot install {requirement} here: {done.stderr.decode()[-300:]}")
 
 
-@pytest.fixture(scope="session", params=OTHERS)
+@pytest.fixture(scope="session", params=OLDEST_AND_OTHERS)
 def other(request, tmp_path_factory):
     """An environment of another Python version, as VENV_PATH may name one."""
     python = interpreter(request.param)
