@@ -29,19 +29,19 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@# Side by side, because each of them is busy with one core at most.
 	@$(MAKE) --no-print-directory -j 2 check compiled
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --reruns 1 -m "not long"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --reruns 1 -m "not long"
 
 # Or each process of the suite would compile all of its files, all at the same time.
 compiled: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest --collect-only -qq > $(VENV)/.collected || { cat $(VENV)/.collected; false; }
 
 long: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long
 
 # Apart from the tests, because it makes them take twice as long.
 coverage: $(VENV)/.installed-dev
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/coverage run -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

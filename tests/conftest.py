@@ -48,6 +48,21 @@ settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("suite")
 
 
+FIRST = (
+    *("test_reconnecting.py", "faults/test_nats_faults.py", "host/test_link.py"),
+    *("test_steady_client.py", "doors/test_nats_door.py", "end_to_end/test_disturbed_streams.py"),
+    *("faults/test_worker_faults.py", "end_to_end/test_streams.py", "test_client.py"),
+)
+"""Files that take long, mostly because they wait."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Begun last, they would be left alone when all others have ended.
+    folder = Path(__file__).parent
+    places = {folder / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(FIRST)))
+
+
 def pytest_collection_finish() -> None:
     # Thousands of tests are kept for as long as the suite runs; no collection need look at them.
     gc.collect()
