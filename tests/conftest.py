@@ -11,6 +11,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -46,6 +47,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=40)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("suite")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    # With --reruns, a process of xdist asks before each test how often that has ended one, right
+    # after news that have no answer. Unless told so, the system waits 40 ms before it sends that.
+    asking = getattr(config, "failures_db", None)
+    if hasattr(config, "workerinput") and asking is not None:
+        asking.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 FIRST = (
