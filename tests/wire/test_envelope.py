@@ -98,6 +98,7 @@ def write_text(text, form):
     return text_head(len(raw), form) + raw
 
 
+KNOWN = set(Request._fields)
 forms = st.sampled_from(["short", "u8", "u16", "u32", "u64", "pieces"])
 
 
@@ -108,9 +109,7 @@ forms = st.sampled_from(["short", "u8", "u16", "u32", "u64", "pieces"])
     ids,
     st.booleans(),
     st.dictionaries(
-        st.text(max_size=30).filter(
-            lambda key: key not in {"operation", "payload", "id", "timeout_ms", "stream"}
-        ),
+        st.text(max_size=30).filter(lambda key: key not in KNOWN),
         payloads,
         max_size=4,
     ),
