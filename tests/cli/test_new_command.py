@@ -30,6 +30,11 @@ def project(request, tmp_path_factory):
     return folder / "tea-shop"
 
 
+both_by_make_long = pytest.mark.parametrize(
+    "project", [TEMPLATES[0], pytest.param(TEMPLATES[1], marks=pytest.mark.long)], indirect=True
+)
+
+
 @pytest.fixture
 def new(tmp_path, monkeypatch):
     """Runs the command in a folder of the test's own."""
@@ -68,6 +73,7 @@ def test_the_project_is_formatted_and_has_nothing_to_complain_of(project):
         assert done.returncode == 0, done.stdout
 
 
+@both_by_make_long
 def test_the_two_commands_of_its_readme_work_as_they_stand(project):
     readme = (project / "README.md").read_text("utf-8")
     shown = [block.split("```")[0] for block in readme.split("```console\n")[1:]]
@@ -93,6 +99,7 @@ def test_the_two_commands_of_its_readme_work_as_they_stand(project):
         provider.close()
 
 
+@both_by_make_long
 def test_its_tests_pass(project):
     done = subprocess.run(
         [

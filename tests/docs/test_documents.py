@@ -47,7 +47,13 @@ TRIED_ELSEWHERE = {
 """Documents whose commands call other functions than those of the factorial example."""
 
 ALL_COMMANDS = [
-    pytest.param(command, printed, id=f"{document.relative_to(ROOT)}: {command}")
+    pytest.param(
+        command,
+        printed,
+        id=f"{document.relative_to(ROOT)}: {command}",
+        # Each is a load of seconds, and the README has another one.
+        marks=pytest.mark.long if document == ROOT / "docs" / "bench.md" else (),
+    )
     for document in DOCUMENTS
     if document not in TRIED_ELSEWHERE
     for command, printed in commands(document)

@@ -14,7 +14,11 @@ from tests.faults.soak import all_scenarios
 
 DOCUMENT = ROOT / "docs" / "reliability.md"
 TEXT = DOCUMENT.read_text("utf-8")
-COMMANDS = [command for command, _ in commands(DOCUMENT)]
+COMMANDS = [
+    # Scenarios that take long in `make soak` take long here, too.
+    pytest.param(command, marks=pytest.mark.long if "--only" in command else ())
+    for command, _ in commands(DOCUMENT)
+]
 # Not to be made again because a lock file is younger: what runs this is that environment.
 # And it may be a make that runs this, of which the other one would tell.
 MAKE = ["make", "--no-print-directory", "-o", ".venv/.installed-dev"]

@@ -97,6 +97,7 @@ def test_both_reasons_are_told(classifier):
         classifier.call("predict", {"X1": "a", "X2": "b"})
 
 
+@pytest.mark.long
 def test_the_script_makes_the_model_again(tmp_path):
     import skops.io  # takes a second, which only those pay who use it
 
@@ -235,6 +236,7 @@ def test_it_is_ready_when_the_model_is_loaded(served):
     assert [said.split()[1] for said in served.said] == ["503", "200"]
 
 
+@pytest.mark.long
 def test_a_provider_without_its_model_does_not_start(start_provider, tmp_path):
     nowhere = str(tmp_path / "no.skops")
     provider = start_provider(
