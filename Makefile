@@ -1,6 +1,6 @@
 # make run    start the provider with the factorial example on an embedded NATS server
 # make test   install what the tests need, check the house rules, run the suite
-# make long   the tests that take long: more faults under load, 200 restarts, short benchmarks
+# make long   the tests that take long: more faults under load, 200 restarts, more versions of Python
 # make coverage  the suite again, with how much of the code it runs
 # make bench  what calls cost beside raw nats-py and others, in minutes; BENCH=--quick for less than one
 # make scale  how far it reaches, and what more of everything costs, into docs/scale.md; minutes
