@@ -461,6 +461,7 @@ with client.connect_sync({house.url!r}, **{house.address!r}) as python:
     assert said.rstrip().endswith("KeyboardInterrupt")
     assert "Error" not in said
     assert "destroyed" not in said
+    house.process.kill()  # told to stop, it would wait for the call
 
 
 def test_a_stream_that_is_left_open_ends_with_the_connection(start_provider):
