@@ -494,6 +494,7 @@ def test_the_fixtures_find_the_program_by_the_setting(run_pytest, folder, tmp_pa
     assert "4 passed" in said
 
 
+@pytest.mark.long
 def test_the_option_goes_before_the_setting(run_pytest, folder, tmp_path):
     # It begins where the command was typed.
     option = ("--provider-dispatch", "dispatch.py", str(tmp_path), "-c", f"{tmp_path}/pytest.ini")
@@ -506,6 +507,7 @@ def test_the_option_goes_before_the_setting(run_pytest, folder, tmp_path):
     assert "in_process.py" not in said
 
 
+@pytest.mark.long
 def test_a_program_that_is_not_there_is_named(run_pytest):
     code, said = run_pytest(config="provider_dispatch = nowhere.py", test_suite=FAILING)
     assert code == 1

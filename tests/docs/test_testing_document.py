@@ -27,6 +27,7 @@ def test_all_targets_are_named():
     assert set(re.findall(r"(?m)^\| `([^`]+)`", ran)) <= known
 
 
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("atheris") is None, reason="there is no atheris for this platform")
 def test_targets_are_fuzzed_as_it_is_written_there(tmp_path):
     lines = [line for language, text in blocks(DOCUMENT) for line in text.splitlines()]

@@ -193,6 +193,7 @@ async def requests(provider) -> int:
     return sum(each["num_requests"] for each in told["endpoints"][:2])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)  # four times as many processes may share the machine
 async def test_twenty_thousand_inputs_change_nothing(provider):
     told = provider.wait_for("ready")

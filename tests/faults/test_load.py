@@ -234,7 +234,10 @@ async def _kill_for_good(field):
         (undisturbed, _own_call, False, "calls were answered of"),
         (_swallower, _swallow, False, "calls were not answered"),
         (_swallower, _swallow, True, "calls were not answered"),
-        (undisturbed, _kill_for_good, True, "no host was left to ask"),
+        pytest.param(
+            *(undisturbed, _kill_for_good, True, "no host was left to ask"),
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_scenario_finds_what_the_numbers_hide(monkeypatch, before, disturb, cut, problem):

@@ -11,7 +11,7 @@ import pytest
 
 import provider
 from tests.conftest import PATIENCE
-from tests.worker.test_worker_main import interpreter
+from tests.worker.test_worker_main import OLDEST_AND_OTHERS, THIS, interpreter
 
 LATER = str(Path(provider.__file__).parent / "worker" / "later.py")
 HEAD = f"""
@@ -20,10 +20,9 @@ spec = importlib.util.spec_from_file_location("later_of_ours", {LATER!r})
 ours = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(ours)
 """
-VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=[THIS, *OLDEST_AND_OTHERS])
 def python(request):
     found = interpreter(request.param)
     if found is None:
