@@ -125,8 +125,9 @@ def test_one_that_could_not_be_removed_in_time_is_removed_later(group, sleeper, 
 
 
 @needs_groups
-def test_empty_groups_of_a_host_that_was_killed_with_all_are_removed_by_the_next(group, sleeper):
-    group.enter(None)
+def test_empty_groups_of_a_host_that_was_killed_with_all_are_removed_by_the_next(sleeper):
+    group = GROUPS.make()
+    group.enter(sleeper.pid)
     below = group.folder / "below"
     below.mkdir()
     (below / "cgroup.procs").write_text(str(sleeper.pid))
