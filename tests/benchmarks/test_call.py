@@ -28,6 +28,7 @@ def run(*arguments):
     )
 
 
+@pytest.mark.long
 def test_a_short_run_checks_answers_and_writes_what_it_found(tmp_path):
     document, written = tmp_path / "speed.md", tmp_path / "report.json"
     document.write_text(DOCUMENT)

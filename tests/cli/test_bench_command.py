@@ -128,6 +128,7 @@ def test_a_rate_is_kept_to_the_call(bench):
     assert told["send_lag_us"]["max"] <= told["latency_us"]["max"]
 
 
+@pytest.mark.long
 def test_callers_a_stalled_provider_kept_waiting_are_in_the_figures(bench):
     # Each call takes 50 ms and one comes each 10 ms, so the n-th of them waits for 40 ms times n.
     told = report(
@@ -153,6 +154,7 @@ def test_what_people_see(bench):
     assert "\x1b" not in out + err  # no colours and no moving line where nobody looks
 
 
+@pytest.mark.long
 def test_terminals_of_few_letters(house, tmp_path):
     # Not forked: what standard output can show is settled when Python starts.
     done = subprocess.run(
@@ -205,6 +207,7 @@ def test_overload_is_shown(start_provider, provider_command):
     assert told["results"] + told["errors"]["overloaded"] == told["calls"]
 
 
+@pytest.mark.long
 def test_a_function_that_is_slower_than_the_timeout(bench):
     # Fifty of a thousand calls can be answered in a second, and each waits for half of one at most.
     load = ("--rate", "1000", "--timeout", "500ms", "--duration", "1s", "--warm-up", "0")
@@ -257,6 +260,7 @@ def test_it_ends_early_when_nobody_answers_any_more(start_provider, tmp_path, nu
     assert told["results"] > 0
 
 
+@pytest.mark.long
 def test_it_ends_when_the_connection_is_lost(nats_server, start_provider, tmp_path):
     provider = start_provider(PROGRAM, nats=nats_server.url)
     with long_one(tmp_path, **of(provider)) as (process, out, err):

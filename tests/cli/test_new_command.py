@@ -99,6 +99,7 @@ def test_the_two_commands_of_its_readme_work_as_they_stand(project):
         provider.close()
 
 
+@pytest.mark.long
 @both_by_make_long
 def test_its_tests_pass(project):
     done = subprocess.run(

@@ -81,6 +81,7 @@ def test_the_wheel_holds_the_package_its_example_and_its_licence(wheel):
     assert told["License-Expression"] == "Apache-2.0"
 
 
+@pytest.mark.long
 def test_an_installed_wheel_serves_its_example_in_an_empty_directory(installed, tmp_path):
     where = run(installed / "python", "-I", "-c", "import provider; print(provider.__file__)")
     assert Path(where.strip()).is_relative_to(installed.parent)

@@ -190,6 +190,7 @@ LIES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lie", LIES)
 def test_a_scenario_finds_what_must_not_be(lie):
     program, problem = LIES[lie]
@@ -248,6 +249,7 @@ def test_a_scenario_finds_what_the_numbers_hide(monkeypatch, before, disturb, cu
     assert any(problem in each for each in outcome.problems), outcome.problems
 
 
+@pytest.mark.long
 def test_a_scenario_finds_connections_that_broke():
     async def restart_server(field):
         await field.go_on(5, 5)
@@ -261,6 +263,7 @@ def test_a_scenario_finds_connections_that_broke():
     assert any("were open when the connection was lost" in each for each in outcome.problems)
 
 
+@pytest.mark.long
 def test_a_scenario_finds_hosts_that_leave_with_an_error():
     class Failing(Provider):
         def stop(self):
@@ -274,6 +277,7 @@ def test_a_scenario_finds_hosts_that_leave_with_an_error():
     assert outcome.problems == ["a host that was told to stop left with 3"]
 
 
+@pytest.mark.long
 def test_requests_that_were_lost_on_their_way_are_cut_off_and_not_unanswered(monkeypatch):
     monkeypatch.setattr(load_module, "GIVEN_UP", 0.5)
     scenario = Scenario("lost", _swallow, _swallower, cut=True, again=True, timeout=2.0)
@@ -283,6 +287,7 @@ def test_requests_that_were_lost_on_their_way_are_cut_off_and_not_unanswered(mon
     assert outcome.problems == []
 
 
+@pytest.mark.long
 def test_a_scenario_finds_what_did_not_happen_and_what_was_left():
     left = []
 

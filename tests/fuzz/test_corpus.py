@@ -51,6 +51,7 @@ def test_nothing_unexpected_comes_out(each):
         target.bounded(each, data)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("each", TARGETS, ids=[each.name for each in TARGETS])
 def test_much_of_the_same_takes_no_longer_than_it_may(each):
     for piece in REPEATED:

@@ -58,7 +58,7 @@ def original(request, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("order", [1, pytest.param(-1, marks=pytest.mark.long)])
 def test_the_ten_tests_of_the_original_pass(original, order):
     done = python(
         [

@@ -100,6 +100,11 @@ def in_context(secrets: Secrets, url: str) -> dict[str, str]:
 
 
 PLACES = [in_environment, in_files, in_env_file, in_context]
+ONE_AND_OTHERS = [
+    PLACES[0],
+    *(pytest.param(place, marks=pytest.mark.long) for place in PLACES[1:]),
+]
+"""For tests that start whole providers: one way in `make test`, the others in `make long`."""
 
 
 @pytest.fixture
@@ -130,7 +135,8 @@ COMMANDS = [
 
 
 FAILURES = [
-    *((place, "refused") for place in PLACES),
+    *((place, "refused") for place in PLACES[:2]),
+    *(pytest.param(place, "refused", marks=pytest.mark.long) for place in PLACES[2:]),
     *((place, "untrusted") for place in PLACES[:1]),
     *(pytest.param(place, "untrusted", marks=pytest.mark.long) for place in PLACES[1:]),
     *(pytest.param(place, "nobody", marks=pytest.mark.long) for place in PLACES),
@@ -165,7 +171,7 @@ def test_what_is_shown_of_the_settings(place, secrets, servers, provider_command
 
 
 @pytest.mark.parametrize("form", ["json", pytest.param("pretty", marks=pytest.mark.long)])
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
+@pytest.mark.parametrize("place", ONE_AND_OTHERS, ids=lambda place: place.__name__)
 def test_a_provider_that_works_and_then_does_not(place, form, secrets, tmp_path, request):
     (tmp_path / "server.conf").write_text(
         f"authorization {{ user: me, password: {MARK}-password }}"
