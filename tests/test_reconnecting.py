@@ -53,6 +53,7 @@ def test_pauses_differ_and_have_bounds(tries):
     assert max(many) - min(many) > 0.8 * about
 
 
+@pytest.mark.long
 async def test_many_that_lost_a_server_do_not_come_back_in_one_wave(nats_server):
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(nats_server.url)) for _ in range(12)]

@@ -514,6 +514,7 @@ def test_a_program_that_is_not_there_is_named(run_pytest):
     assert "nowhere.py does not exist" in said
 
 
+@pytest.mark.long
 def test_without_a_program_nothing_is_imported_and_nothing_works(run_pytest):
     code, said = run_pytest(test_first=LIGHT, test_suite=FAILING)
     assert code == 1

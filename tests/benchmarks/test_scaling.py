@@ -35,6 +35,7 @@ def scenes():
     )
 
 
+@pytest.mark.long
 @settings(max_examples=15)
 @given(scenes())
 def test_nothing_works_more_than_its_time(scene):
@@ -46,6 +47,7 @@ def test_nothing_works_more_than_its_time(scene):
     assert used["worker"] <= scene.providers * scene.workers * 1.05
 
 
+@pytest.mark.long
 @settings(max_examples=15)
 @given(scenes())
 def test_calls_in_flight_are_throughput_times_latency(scene):
@@ -76,6 +78,7 @@ def test_constants_are_found_again_in_what_they_make():
     assert found.wake == pytest.approx(CONSTANTS.wake, rel=0.3)
 
 
+@pytest.mark.long
 def test_more_calls_in_flight_come_more_together():
     costs = [
         play(Scene(in_flight=level, seconds=0.2), CONSTANTS).cpu["host"]
@@ -115,6 +118,7 @@ def test_others_on_the_machine_make_it_slower():
     assert shared == pytest.approx(free / 2, rel=0.15)
 
 
+@pytest.mark.long
 def test_stalls_are_in_the_slowest_calls():
     stalling = replace(CONSTANTS, stalls=(20_000.0,), stalls_per_second=200.0)
     calm, stalled = (play(Scene(in_flight=8, seconds=2.0), each) for each in (CONSTANTS, stalling))
@@ -127,6 +131,7 @@ def test_the_same_seed_plays_the_same():
     assert play(scene, CONSTANTS, seed=3) != play(scene, CONSTANTS, seed=4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("handler", "busiest"), [(0.0, "host"), (1000.0, "workers")])
 def test_a_provider_carries_what_is_asked_of_it(handler, busiest):
     one = one_provider(CONSTANTS, handler)

@@ -73,6 +73,7 @@ def test_the_project_is_formatted_and_has_nothing_to_complain_of(project):
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.long
 @both_by_make_long
 def test_the_two_commands_of_its_readme_work_as_they_stand(project):
     readme = (project / "README.md").read_text("utf-8")

@@ -227,6 +227,7 @@ def test_other_methods_and_types_are_refused(served):
     assert ask(served, f"curl -i -d X1=1 {URL}")[0] == 415
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_the_readme_shows_what_happens(start_provider):
     try_commands(FOLDER / "README.md", start_provider)

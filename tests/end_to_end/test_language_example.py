@@ -96,6 +96,7 @@ def test_every_load_mounts_the_one_application():
 # --- over HTTP ------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_the_readme_shows_what_happens(start_provider):
     (_, served) = try_commands(FOLDER / "README.md", start_provider)

@@ -80,6 +80,7 @@ SCENARIOS = [
         errors=LOST,
         at_least={"recycled": 2, "killed": 4},
         check=lost_for_each_kill(told=False),
+        long=True,
     ),
     Scenario(
         "two workers, one killed",

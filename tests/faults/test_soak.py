@@ -45,6 +45,7 @@ def test_a_broken_promise_is_told_and_the_table_written_all_the_same(monkeypatch
     )
 
 
+@pytest.mark.long
 def test_what_holds_ends_with_success(monkeypatch, capfd):
     options = ["--seconds", "0", "--calls", "5000", "--only", "code segfaults"]
     monkeypatch.setattr("sys.argv", ["soak", *options])

@@ -35,6 +35,7 @@ def fuzz(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.long
 def test_it_says_what_was_run(tmp_path):
     arguments = ("wire.said", "planted.right", "--runs", "300", "--seed", "7")
     code, said, wrong = fuzz(*arguments, "--folder", str(tmp_path))

@@ -124,6 +124,7 @@ async def test_a_server_that_does_not_start_is_told_with_what_it_said(
     assert str(caught.value) == "nats-server did not start:\nno licence\n"
 
 
+@pytest.mark.long
 async def test_a_server_that_never_gets_ready_is_ended(monkeypatch, tmp_path, events, processes):
     monkeypatch.setattr("provider.host.embedded.READY_WITHIN", 3.0)
     said = f"#!/bin/sh\necho $$ > {tmp_path / 'pid'}\nexec sleep 3600\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import PATIENCE, clean_environment
 
 PROGRAM = """
@@ -45,6 +47,7 @@ uvloop.run(main())
 """
 
 
+@pytest.mark.long
 def test_those_it_starts_live_and_nothing_is_written():
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
