@@ -244,7 +244,9 @@ def test_no_server(provider_command, unused_tcp_port):
     assert b"no NATS server" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGSTOP, marks=pytest.mark.long)]
+)
 def test_it_ends_early_when_nobody_answers_any_more(start_provider, tmp_path, number):
     provider = start_provider(PROGRAM)
     with long_one(tmp_path, "--timeout", "1s", **of(provider)) as (process, out, err):
