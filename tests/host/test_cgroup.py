@@ -286,8 +286,12 @@ def test_who_may_not_go_aside_leaves_nothing(group, closed):
         os.chown(group.folder / name, 65534, 65534)
     pid = os.fork()
     if pid == 0:
-        (group.folder / "cgroup.procs").write_text(str(os.getpid()))
-        os.setresuid(65534, 65534, 65534)
-        os._exit(Groups.find({"cpu.max": "1000 100000"}) is not None)
+        found = True
+        try:
+            (group.folder / "cgroup.procs").write_text(str(os.getpid()))
+            os.setresuid(65534, 65534, 65534)
+            found = Groups.find({"cpu.max": "1000 100000"}) is not None
+        finally:  # whatever comes, it must not go on with the tests
+            os._exit(found)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert [path for path in group.folder.iterdir() if path.is_dir()] == []
