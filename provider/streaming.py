@@ -104,7 +104,7 @@ async def _asked(
         subscription = await client.subscribe(inbox)
         try:
             await client.publish(subject, request, reply=inbox, headers=headers)
-        except BaseException:
+        except BaseException:  # cancelled too: nobody hears what is answered
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
             raise

@@ -154,8 +154,7 @@ def waited_for(work: Awaitable[T], loop: asyncio.AbstractEventLoop) -> T:
     waiting = asyncio.run_coroutine_threadsafe(waited(), loop)
     try:
         return waiting.result()
-    except BaseException:
-        # It ends before something else begins.
+    except BaseException:  # Ctrl-C too: it ends before something else begins
         if waiting.cancel():
             ended.wait(MOMENT)
         raise

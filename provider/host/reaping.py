@@ -102,7 +102,7 @@ def reap_orphans(ours: Container[int]) -> None:
         with contextlib.suppress(ChildProcessError):  # there are none
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         before = _dead_children()
-        time.sleep(_LEFT_ALONE)
+        time.sleep(_LEFT_ALONE)  # who waits for a child of his own has that long; nobody tells
         for pid, _ in before & _dead_children():
             if pid not in ours:
                 with contextlib.suppress(ChildProcessError):

@@ -54,7 +54,7 @@ def end(workers: dict[int, tuple[str, str]]) -> None:
     until = time.monotonic() + REMOVED_WITHIN
     while left and time.monotonic() < until:
         left = {folder for folder in left if not removed(folder)}
-        time.sleep(0.002)
+        time.sleep(0.002)  # the kernel tells nobody that a group has become empty
 
 
 def began(pid: int) -> str:

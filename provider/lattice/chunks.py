@@ -239,7 +239,7 @@ class ChunkStore:
             }
             written.append(place.info)
             await jetstream.publish(place.info, msgspec.json.encode(info), headers=_REPLACE)
-        except BaseException:
+        except BaseException:  # cancelled too: no half of it stays there
             with contextlib.suppress(Exception):
                 await self._take_back(place, written)
             raise
