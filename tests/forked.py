@@ -31,7 +31,10 @@ import typer
 
 IMPORTED = (
     *("provider.cli.every", "provider.client", "provider.host.run", "provider.wasmbus_client"),
-    *("provider.gateway", "provider.doors.http.server"),
+    *("provider.gateway", "provider.doors.http.server", "provider.lattice.joining"),
+    *("provider.host.contract", "provider.host.worker_user", "provider.doors.http.options"),
+    *("provider.doors.admin", "provider.doors.describe", "provider.doors.discovery"),
+    *("provider.doors.nats", "provider.light", "uvloop"),
 )
 """What commands import sooner or later."""
 LONGEST = 1 << 20
@@ -257,7 +260,8 @@ if __name__ == "__main__":
     for name in IMPORTED:
         importlib.import_module(name)
     typer.main.get_command = functools.cache(typer.main.get_command)
-    typer.main.get_command(importlib.import_module("provider.cli").app)
+    command = typer.main.get_command(importlib.import_module("provider.cli").app)
+    command.commands["run"].make_context("run", [])  # types of flags are made when first read
     gc.freeze()  # so that no collection in the processes to come looks at what is here
     asked = _serve(socket.socket(fileno=int(sys.argv[1])))
     if asked is not None:

@@ -7,12 +7,16 @@ comes in lines, because it must not need the host any more when it acts:
     +PID FOLDER    a worker, leader of its process group, and its control group, if it has one
     -PID           it is gone, with all it left
 
+It starts with each host, beside the first worker, so it imports next to nothing: `contextlib` and
+`signal` would take half of its start, for the sake of what they are built on.
+
     python -I -S .../provider/host/sentinel.py < pipe
 """
 
-import contextlib
+# ruff: noqa: SIM105  `contextlib.suppress`, see above
+
+import _signal as signal  # type: ignore[import-not-found]  # what `signal` gives names of its own
 import os
-import signal
 import time
 
 REMOVED_WITHIN = 10.0
@@ -43,13 +47,17 @@ def end(workers: dict[int, tuple[str, str]]) -> None:
     """Kill these workers with all they have started, and remove their control groups."""
     for pid, (since, folder) in workers.items():
         if folder:
-            with contextlib.suppress(OSError):
+            try:
                 # It can be written, and neither read nor made.
                 os.write(os.open(folder + "/cgroup.kill", os.O_WRONLY), b"1")
+            except OSError:
+                pass
         # A worker that is gone has left its number to its process group, or to a stranger.
         if began(pid) in ("", since):
-            with contextlib.suppress(OSError):
+            try:
                 os.killpg(pid, signal.SIGKILL)
+            except OSError:
+                pass
     left = {folder for _, folder in workers.values() if folder}
     until = time.monotonic() + REMOVED_WITHIN
     while left and time.monotonic() < until:
@@ -59,16 +67,20 @@ def end(workers: dict[int, tuple[str, str]]) -> None:
 
 def began(pid: int) -> str:
     """When a process began, as the system counts; empty for none, and where it does not tell."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
-        return file.read().rpartition(b")")[2].split()[19].decode()
-    return ""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[19].decode()
+    except OSError:
+        return ""
 
 
 def removed(folder: str) -> bool:
     """Remove a control group with those below it, if they are empty; whether it is gone."""
     for path, _, _ in os.walk(folder, topdown=False):
-        with contextlib.suppress(OSError):
+        try:
             os.rmdir(path)
+        except OSError:
+            pass
     return not os.path.exists(folder)
 
 
