@@ -29,7 +29,7 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@# Side by side, because each of them is busy with one core at most.
 	@$(MAKE) --no-print-directory -j 2 check compiled
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --reruns 1 -m "not long"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --reruns 1 --rerun-show-tracebacks -m "not long"
 
 # Or each process of the suite would compile all of its files, all at the same time.
 compiled: $(VENV)/.installed-dev

@@ -61,7 +61,8 @@ def breaking(
         assert not unanswered, (
             f"{len(unanswered)} calls were run and not answered: {sorted(unanswered)[:5]}"
         )
-        lost, most = field.count.cut + field.count.unanswered, on_the_way * field.did[did]
+        lost = field.count.cut + field.count.unanswered
+        most = on_the_way * field.did[did] + field.held_back
         assert lost <= most, f"{lost} calls were lost, {most} at most could be"
 
     return Scenario(

@@ -75,9 +75,11 @@ async def _stop_for_a_moment(field: Field) -> None:
 async def _stop(field: Field) -> None:
     while await field.go_on(2500, 5000):
         os.kill(field.nats.pid, signal.SIGSTOP)
+        sent = field.count.sent
         field.did["stopped"] += 1
         await field.logged("nats_disconnected", field.did["stopped"])
         assert (await ready(field))[0] == 503
+        field.held_back += field.count.sent - sent
         os.kill(field.nats.pid, signal.SIGCONT)
         await field.logged("nats_reconnected", field.did["stopped"])
         await until_ready(field)

@@ -162,6 +162,8 @@ class Field:
         did: what was done, and how often.
         beside: what `Scenario.before` has put up beside the server.
         also: ended when all is over.
+        held_back: calls that were sent while nobody took them on, and that may be lost with a
+            connection that broke meanwhile. A busy machine takes longer to find that out.
     """
 
     def __init__(self, scenario: Scenario, seed: int, folder: Path) -> None:
@@ -172,6 +174,7 @@ class Field:
         self.did: collections.Counter[str] = collections.Counter()
         self.beside: Any = None
         self.also = contextlib.ExitStack()
+        self.held_back = 0
         self.providers: list[Provider] = []
         self.program = folder / "dispatch.py"
         self.ran = folder / "ran"
