@@ -6,7 +6,7 @@ The rule of this package: one file per subject, what they share in `form`. Exit 
 
 from __future__ import annotations
 
-from provider.cli import early  # noqa: F401  before all that takes time
+from provider.cli import early  # before all that takes time
 
 # isort: split
 
@@ -14,11 +14,12 @@ import re
 import sys
 from typing import Annotated, Any
 
-import typer
+with early.importing():
+    import typer
 
-from provider import __version__, inspection
-from provider.cli.form import app as _app
-from provider.cli.host_line import STANDARD_INPUT, launched
+    from provider import __version__, inspection
+    from provider.cli.form import app as _app
+    from provider.cli.host_line import STANDARD_INPUT, launched
 
 _NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 SHELLS = ("bash", "zsh", "fish", "powershell")
@@ -46,10 +47,11 @@ def main() -> None:
     if arguments[:1] in (["call"], ["bench"]):
         # An argument, and no option: with a space before it, it is the same JSON.
         arguments = [f" {word}" if _NEGATIVE.fullmatch(word) else word for word in arguments]
-    if arguments[:1] == ["run"]:
-        from provider.cli import serve  # noqa: F401  what others need would only take time
-    else:
-        from provider.cli import every  # noqa: F401
+    with early.importing():
+        if arguments[:1] == ["run"]:
+            from provider.cli import serve  # noqa: F401  what others need would only take time
+        else:
+            from provider.cli import every  # noqa: F401
     _app(arguments, prog_name="provider")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from provider.cli import plain
+from provider.cli import early, plain
 from provider.cli.form import (
     ADDRESS,
     CALLS,
@@ -91,8 +91,9 @@ def run(
     provider run --example factorial --embedded-nats
     ```
     """
-    from provider.host.run import run as serve
-    from provider.lattice import joining as lattice
+    with early.importing():
+        from provider.host.run import run as serve
+        from provider.lattice import joining as lattice
 
     configure_logs(settings, background=True)
     options = nats_options(settings)

@@ -64,6 +64,8 @@ def start(package: str, arguments: "list[str]") -> int:
             )
             return 3
         from provider.worker.serve import serve
+    # Or the first look, which comes at once, would be at all of it.
+    gc.freeze()
     gc.enable()
 
     return serve(int(arguments[0]), int(arguments[1]))

@@ -28,6 +28,7 @@ SELDOM_USED = (
     "asyncio.sslproto",
     "asyncio.staggered",
     "base64",
+    "dataclasses",
     "decimal",
     "inspect",
     "json",

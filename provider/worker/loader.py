@@ -16,8 +16,7 @@ import importlib
 import os
 import sys
 import types
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import provider
 from provider import dispatch
@@ -45,8 +44,7 @@ class LoadError(Exception):
         self.traceback = traceback
 
 
-@dataclass
-class Loaded:
+class Loaded(NamedTuple):
     """What a load or reload came to, as told to the host.
 
     Attributes:
@@ -63,27 +61,17 @@ class Loaded:
 
     files: list[tuple[str, Signature]]
     programs: list[str]
-    modules: list[str] = field(default_factory=list)
-    hidden: list[str] = field(default_factory=list)
-    unfinished: bool = False
-    operations: list[dict[str, Any]] = field(default_factory=list)
-    health: bool = False
-    context: bool = False
+    modules: list[str]
+    hidden: list[str]
+    unfinished: bool
+    operations: list[dict[str, Any]]
+    health: bool
+    context: bool
     seconds: float = 0.0
 
     def as_map(self) -> dict[str, Any]:
         """As it travels to the host."""
-        return {
-            "files": [[path, *seen] for path, seen in self.files],
-            "programs": self.programs,
-            "modules": self.modules,
-            "hidden": self.hidden,
-            "unfinished": self.unfinished,
-            "operations": self.operations,
-            "health": self.health,
-            "context": self.context,
-            "seconds": self.seconds,
-        }
+        return {**self._asdict(), "files": [[path, *seen] for path, seen in self.files]}
 
 
 class Program:

@@ -398,7 +398,7 @@ class _Serving:
                 # Where the fault may be, in a file that no serving module came from.
                 self._report(FrameType.FILES, 0, self._program.state())
         else:
-            loaded.seconds = time.monotonic() - began
+            loaded = loaded._replace(seconds=time.monotonic() - began)
             self._report(FrameType.RELOADED, number, loaded)
 
     def _set_up(self, setup: dict[str, Any]) -> None:

@@ -18,7 +18,6 @@ import importlib.util
 import os
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provider.wire.signature import Signature, signature
@@ -33,7 +32,6 @@ WRITING_NS = 2_000_000_000
 """Nanoseconds for which a file that became empty counts as being written."""
 
 
-@dataclass
 class Tracked:
     """A module that came from a dispatch folder.
 
@@ -43,9 +41,10 @@ class Tracked:
         source: the bytes that were compiled.
     """
 
-    path: str
-    signature: Signature
-    source: bytes
+    def __init__(self, path: str, signature: Signature, source: bytes) -> None:
+        self.path = path
+        self.signature = signature
+        self.source = source
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
