@@ -7,6 +7,7 @@ of after the frames that came whole before them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -15,9 +16,10 @@ from provider.wire.frames import LARGE, FrameError, FrameReader
 from provider.wire.progress import Progress, new_memory
 
 if TYPE_CHECKING:
-    import contextlib
     from collections.abc import Callable, Sequence
 
+READ = 256 * 1024
+"""Bytes read at once, of what is left in a socket that broke."""
 LITTLE = 1024
 """Bytes that are copied more quickly than they are written by themselves."""
 
@@ -119,7 +121,21 @@ class Channel(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """As `asyncio.Protocol` has it: the socket is gone."""
+        """As `asyncio.Protocol` has it: the socket is gone, or about to be closed."""
+        if exc is not None:
+            self._read_what_is_left()
         self.ended.set()
         if exc is not None:
             self._on_end(f"its link broke: {exc}")
+
+    def _read_what_is_left(self) -> None:
+        """Take what the worker sent before it died.
+
+        A call that we hand to a dead one breaks the socket, and the transport looks no more at what
+        it has not read by then: answers of calls that are not run again.
+        """
+        assert self._transport is not None
+        descriptor = self._transport.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError):
+            while data := os.read(descriptor, READ):
+                self.data_received(data)

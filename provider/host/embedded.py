@@ -7,6 +7,9 @@ can be asked for that (Linux), not even when we are killed. The binary is that o
 It has JetStream, because arguments and results too long for a message travel through it. What that
 stores lies in a folder of the run's own, which is locked as long as the run lasts: who was killed
 could not remove it, so whoever starts next removes those that nobody locks.
+
+Should it die, another one takes its place: at the same address, for all who know it, and with what
+is stored.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import TYPE_CHECKING, Self
 
 from provider import inspection
 from provider.errors import StartError
+from provider.host.death import signal_name
 from provider.telemetry import logs
 
 if TYPE_CHECKING:
@@ -33,6 +37,10 @@ if TYPE_CHECKING:
 
 READY_WITHIN = 10.0
 """Seconds the server has until it says that it is ready."""
+AGAIN_AFTER = 0.2
+"""Seconds until another one takes the place of one that died."""
+_LONGEST_PAUSE = 5.0
+"""Seconds between tries, in the end; each time it is twice as long."""
 _FOLDER = "provider-nats-"
 """How the names of the folders begin."""
 _LISTENING = re.compile(rb"Listening for client connections on [^ ]*:(\d+)")
@@ -83,7 +91,7 @@ class EmbeddedServer:
     def __init__(self, port: int) -> None:
         self._port = port
         self._process: asyncio.subprocess.Process | None = None
-        self._log_task: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._folder: _Folder | None = None
         self.url = ""
 
@@ -99,10 +107,12 @@ class EmbeddedServer:
             )
         try:
             try:
-                await self._start(self._port)
+                port = await self._start(self._port)
             except _PortTaken:
                 _log.warning("port_taken", port=self._port, used_instead="a free one")
-                await self._start(0)
+                port = await self._start(0)
+            self.url = f"nats://127.0.0.1:{port}"
+            self._keeping = asyncio.create_task(self._keep(port))
         except BaseException:  # cancelled too: the server must not outlive us
             await self._stop()
             raise
@@ -116,7 +126,7 @@ class EmbeddedServer:
     ) -> None:
         await self._stop()
 
-    async def _start(self, port: int) -> None:
+    async def _start(self, port: int) -> int:
         command = [find_server(), "-a", "127.0.0.1", "-p", str(port or -1)]
         if self._folder is not None:
             command += ["-js", "-sd", self._folder.path]
@@ -135,9 +145,37 @@ class EmbeddedServer:
             taken = await asyncio.wait_for(self._until_ready(), READY_WITHIN)
         except TimeoutError:
             raise StartError(f"nats-server was not ready within {READY_WITHIN:g} s") from None
-        self.url = f"nats://127.0.0.1:{taken}"
-        self._log_task = asyncio.create_task(self._swallow())
-        _log.info("embedded_nats_ready", url=self.url, pid=self._process.pid)
+        _log.info("embedded_nats_ready", url=f"nats://127.0.0.1:{taken}", pid=self._process.pid)
+        return taken
+
+    async def _keep(self, port: int) -> None:
+        """Read what it says, which nobody wants to know, and replace it whenever it dies."""
+        while True:
+            process, pause = self._process, AGAIN_AFTER
+            assert process is not None
+            await _read_to_end(process)
+            code = await process.wait()
+            reason = (
+                f"it was killed by {signal_name(-code)}" if code < 0 else f"it left with {code}"
+            )
+            _log.error(
+                "embedded_nats_died",
+                pid=process.pid,
+                reason=reason,
+                next="another one takes its place",
+            )
+            while True:
+                await asyncio.sleep(pause)
+                try:
+                    await self._start(port)
+                    break
+                except (StartError, _PortTaken, OSError) as error:
+                    if self._process is not None and self._process.returncode is None:
+                        await _end(self._process)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+                    _log.error(
+                        "embedded_nats_not_started", reason=str(error), next_try_seconds=pause
+                    )
 
     async def _until_ready(self) -> int:
         assert self._process is not None and self._process.stderr is not None
@@ -151,30 +189,35 @@ class EmbeddedServer:
                 return port
         await self._process.wait()
         if _TAKEN in said:
-            raise _PortTaken
+            raise _PortTaken("somebody else listens on its port")
         raise StartError(f"nats-server did not start:\n{said.decode('utf-8', 'replace')}")
 
-    async def _swallow(self) -> None:
-        assert self._process is not None and self._process.stderr is not None
-        while await self._process.stderr.read(65536):
-            pass
-
     async def _stop(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
         if self._process is not None:
-            await self._end(self._process)
+            await _end(self._process)
         if self._folder is not None:
             self._folder.remove()
 
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(process.wait(), 5)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        if self._log_task is not None:
-            await self._log_task
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    reading = asyncio.create_task(_read_to_end(process))
+    try:
+        await asyncio.wait_for(process.wait(), 5)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+    await reading
+
+
+async def _read_to_end(process: asyncio.subprocess.Process) -> None:
+    assert process.stderr is not None
+    while await process.stderr.read(65536):
+        pass
 
 
 class _Folder:

@@ -27,7 +27,8 @@ PROGRAM = """
             raise ValueError("as asked")
         return arg
 """
-LONG = ["bench", "echo", "--in-flight", "2", "--duration", "10m", "--json", "--progress"]
+LONG = ["bench", "echo", "--in-flight", "2", "--duration", "10m", "--warm-up", "0s", "--json"]
+LONG += ["--progress"]
 SHORT = ("--duration", "300ms", "--warm-up", "100ms")
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
 import time
 
 import pytest
+import uvloop
 
 from provider.errors import WorkerLost
+from provider.host.channel import Channel
+from provider.wire.frames import FrameType, frame
 
 
 async def test_what_was_finished_before_the_garbage_is_delivered(house):
@@ -34,3 +40,26 @@ async def test_what_was_finished_before_the_garbage_is_delivered(house):
     assert await asyncio.gather(*finished) == list(range(50))
     with pytest.raises(WorkerLost, match="it sent what is no frame"):
         await lost
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_what_was_sent_before_the_end_is_taken_though_something_is_written_meanwhile(loop):
+    came = []
+
+    async def end_while_written_to():
+        ended = []
+        channel = Channel(came.extend, pytest.fail, ended.append)
+        with contextlib.ExitStack() as theirs:
+            link, _ = await channel.open(theirs)
+            worker = socket.socket(fileno=os.dup(link))
+        worker.sendall(b"".join(frame(FrameType.RESULT, each, b"answer") for each in range(1000)))
+        worker.close()
+        channel.write(frame(FrameType.RELOAD, 1))
+        await asyncio.wait_for(channel.ended.wait(), 10)
+        channel.close()
+        channel.forget()
+        assert len(ended) == 1
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(end_while_written_to())
+    assert [number for _, number, _ in came] == list(range(1000))

@@ -152,6 +152,39 @@ async def test_giving_up_while_it_starts_ends_it(monkeypatch, tmp_path, events, 
 # --- what is stored ------------------------------------------------------------------------------
 
 
+async def test_another_takes_the_place_of_one_that_died(events, processes):
+    async with EmbeddedServer(0) as server:
+        first = events.of("embedded_nats_ready")[0]["pid"]
+        client = await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
+        bucket = await client.jetstream().create_object_store("kept")
+        await bucket.put("what", b"is stored")
+        os.kill(first, signal.SIGKILL)
+        died = await events.until("embedded_nats_died", pid=first)
+        assert died["reason"] == "it was killed by SIGKILL"
+        again = await events.until("embedded_nats_ready", 2, url=server.url)
+        await settle(client)
+        assert (await bucket.get("what")).data == b"is stored"
+        await client.close()
+    assert not processes.alive(again["pid"])
+    assert len(events.of("embedded_nats_died")) == 1
+
+
+async def test_it_waits_for_its_port(events, processes):
+    async with EmbeddedServer(0) as server:
+        first = events.of("embedded_nats_ready")[0]["pid"]
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            os.kill(first, signal.SIGKILL)
+            await events.until("embedded_nats_died")
+            taken.bind(("127.0.0.1", int(server.url.rpartition(":")[2])))
+            taken.listen()
+            told = await events.until("embedded_nats_not_started")
+            assert told["reason"] == "somebody else listens on its port"
+        await events.until("embedded_nats_ready", 2)
+        client = await nats.connect(server.url)
+        await client.close()
+
+
 async def test_what_is_longer_than_a_message_can_be_stored(temporary, events):
     async with EmbeddedServer(0) as server:
         client = await nats.connect(server.url)
