@@ -93,12 +93,14 @@ def run(
     """
     with early.importing():
         from provider.host.run import run as serve
-        from provider.lattice import joining as lattice
+        from provider.lattice.membership import membership
 
     configure_logs(settings, background=True)
     options = nats_options(settings)
     try:
         if joining is not None:
+            from provider.lattice import joining as lattice
+
             _say_who_launched_us(joining)
             lattice.check_program(settings, program or example)
             options = lattice.nats_options(options, settings, joining)
@@ -110,7 +112,7 @@ def run(
                         setup,
                         options,
                         announce=_announce,
-                        membership=lattice.membership(settings, joining),
+                        membership=membership(settings, joining),
                         http=http_options(settings),
                         grpc=grpc_options(settings),
                     )

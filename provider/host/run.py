@@ -212,7 +212,7 @@ class _Host:
             await self._front.open()
             self._data.open()
             # Another process loads the program, so this one has the time.
-            imported = asyncio.ensure_future(asyncio.to_thread(_import_what_needs_nats))
+            imported = asyncio.ensure_future(asyncio.to_thread(_import_what_comes_later))
             stack.push_async_callback(asyncio.wait, {imported})
             if await self._unless_stopped(self._fleet.start()) is None:
                 return self._exit_code
@@ -493,9 +493,10 @@ async def _close(client: Client) -> None:
         await client.close()
 
 
-def _import_what_needs_nats() -> None:
+def _import_what_comes_later() -> None:
     # First of all provider.light, which spares the rest what only websockets need.
     import provider.light  # noqa: I001
+    import watchdog.observers.polling  # noqa: F401
     import provider.connection
     import provider.doors.admin
     import provider.doors.describe

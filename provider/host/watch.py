@@ -18,8 +18,6 @@ from watchdog.events import (
     FileSystemEvent,
     FileSystemEventHandler,
 )
-from watchdog.observers import Observer
-from watchdog.observers.polling import PollingObserver
 
 from provider.telemetry import logs
 
@@ -72,6 +70,10 @@ class Watch(FileSystemEventHandler):
     def _watch(self, folder: str, identity: tuple[int, int]) -> None:
         try:
             if self._observer is None:
+                # By now they are there, see `host.run`.
+                from watchdog.observers import Observer
+                from watchdog.observers.polling import PollingObserver
+
                 observer = PollingObserver(timeout=self._poll) if self._poll else Observer()
                 observer.daemon = True
                 observer.start()

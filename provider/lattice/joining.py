@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from provider.errors import StartError
 from provider.lattice.host_data import DEFAULT_URL, HostData, Login, level_of, merge_config
-from provider.lattice.membership import Membership
 from provider.settings.load import Launch
 
 if TYPE_CHECKING:
@@ -127,31 +126,3 @@ def nats_options(options: NatsOptions, settings: Settings, joining: Joining) -> 
     # Of these settings only flags are left where the host has a login.
     own = any(getattr(settings, name) is not None for name in _LOGIN)
     return replace(options, by_host=True, login=None if own else joining.login)
-
-
-def membership(settings: Settings, joining: Joining | None) -> Membership | None:
-    """Our place in the lattice; None when there is no host, and nobody's signature would count.
-
-    Args:
-        settings: with what the host said, if there is one.
-        joining: what it said, None when nobody launched us.
-
-    Raises:
-        StartError: calls have to be signed, and nobody's signature counts.
-    """
-    issuers = frozenset(settings.cluster_issuers)
-    if settings.strict and not issuers:
-        raise StartError(
-            "PROVIDER_STRICT wants every call signed, and no key may sign one; name the keys that "
-            "may in PROVIDER_CLUSTER_ISSUERS"
-        )
-    if joining is None:
-        return Membership(cluster_issuers=issuers, strict=settings.strict) if issuers else None
-    data = joining.data
-    return Membership(
-        cluster_issuers=issuers,
-        host_id=data.host_id,
-        links=data.link_definitions,
-        test_mode=data.test_mode,
-        strict=settings.strict,
-    )
