@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from provider.host.resources import Resources
     from provider.lattice.host_data import Login
     from provider.lattice.joining import Joining
+    from provider.lattice.membership import Membership
     from provider.nats_options import NatsOptions
     from provider.settings.load import Launch
     from provider.wire.values import Limits
@@ -238,6 +239,36 @@ def _text_of(credential: Path | SecretStr | None) -> str | None:
     if isinstance(credential, Path):
         return credential.read_text(encoding="utf-8", errors="replace")
     return None if credential is None else credential.get_secret_value()
+
+
+def membership(settings: Settings, joining: Joining | None) -> Membership | None:
+    """Our place in the lattice; None when there is no host, and nobody's signature would count.
+
+    Args:
+        settings: with what the host said, if there is one.
+        joining: what it said, None when nobody launched us.
+
+    Raises:
+        StartError: calls have to be signed, and nobody's signature counts.
+    """
+    from provider.lattice.membership import Membership
+
+    issuers = frozenset(settings.cluster_issuers)
+    if settings.strict and not issuers:
+        raise StartError(
+            "PROVIDER_STRICT wants every call signed, and no key may sign one; name the keys that "
+            "may in PROVIDER_CLUSTER_ISSUERS"
+        )
+    if joining is None:
+        return Membership(cluster_issuers=issuers, strict=settings.strict) if issuers else None
+    data = joining.data
+    return Membership(
+        cluster_issuers=issuers,
+        host_id=data.host_id,
+        links=data.link_definitions,
+        test_mode=data.test_mode,
+        strict=settings.strict,
+    )
 
 
 def http_options(settings: Settings) -> HttpOptions | None:

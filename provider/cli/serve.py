@@ -35,6 +35,7 @@ from provider.cli.form import (
     grpc_options,
     http_options,
     json_line,
+    membership,
     nats_options,
     run_loop,
     value_limits,
@@ -93,7 +94,6 @@ def run(
     """
     with early.importing():
         from provider.host.run import run as serve
-        from provider.lattice.membership import membership
 
     configure_logs(settings, background=True)
     options = nats_options(settings)

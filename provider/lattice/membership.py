@@ -9,11 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from provider.errors import StartError
-
 if TYPE_CHECKING:
-    from provider.lattice.joining import Joining
-    from provider.settings import Settings
     from provider.wire.wasmbus import LinkDefinition
 
 
@@ -35,31 +31,3 @@ class Membership:
     links: tuple[LinkDefinition, ...] = ()
     test_mode: bool = False
     strict: bool = False
-
-
-def membership(settings: Settings, joining: Joining | None) -> Membership | None:
-    """Our place in the lattice; None when there is no host, and nobody's signature would count.
-
-    Args:
-        settings: with what the host said, if there is one.
-        joining: what it said, None when nobody launched us.
-
-    Raises:
-        StartError: calls have to be signed, and nobody's signature counts.
-    """
-    issuers = frozenset(settings.cluster_issuers)
-    if settings.strict and not issuers:
-        raise StartError(
-            "PROVIDER_STRICT wants every call signed, and no key may sign one; name the keys that "
-            "may in PROVIDER_CLUSTER_ISSUERS"
-        )
-    if joining is None:
-        return Membership(cluster_issuers=issuers, strict=settings.strict) if issuers else None
-    data = joining.data
-    return Membership(
-        cluster_issuers=issuers,
-        host_id=data.host_id,
-        links=data.link_definitions,
-        test_mode=data.test_mode,
-        strict=settings.strict,
-    )

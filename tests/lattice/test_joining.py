@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from provider.cli.form import membership
 from provider.connection import NatsOptions
 from provider.errors import StartError
 from provider.lattice.host_data import HostData, Login
 from provider.lattice.joining import Joining, check_program, join, nats_options
-from provider.lattice.membership import Membership, membership
+from provider.lattice.membership import Membership
 from provider.lattice.nkeys import KeyPair, Kind
 from provider.settings import Settings, load
 from provider.wire.wasmbus import LinkDefinition
