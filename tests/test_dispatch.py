@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from provider.dispatch import OperationError
+from provider.dispatch import Context, OperationError
 from provider.errors import HandlerError
 
 HANDLER = """
@@ -34,3 +36,14 @@ def test_a_code_that_is_no_error_is_refused(code):
 
 def test_without_a_code_it_is_500():
     assert OperationError("no").code == 500
+
+
+def test_a_context_is_made_of_little_and_shows_what_it_knows():
+    call = Context("weather.today", id="7")
+    assert (call.deadline, call.remaining, call.cancelled) == (math.inf, math.inf, False)
+    assert call.headers == {}
+    assert call.headers is not Context("weather.today").headers
+    call.progress(1)  # nobody asks for it
+    shown = repr(call)
+    assert shown.startswith("Context(operation='weather.today', deadline=inf")
+    assert "_line" not in shown

@@ -136,6 +136,6 @@ class Channel(asyncio.Protocol):
         """
         assert self._transport is not None
         descriptor = self._transport.get_extra_info("socket").fileno()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # it broke for reading, too, or nothing is left
             while data := os.read(descriptor, READ):
                 self.data_received(data)

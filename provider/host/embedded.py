@@ -165,7 +165,7 @@ class EmbeddedServer:
                 next="another one takes its place",
             )
             while True:
-                await asyncio.sleep(pause)
+                await asyncio.sleep(pause)  # one that dies at once is not started without end
                 try:
                     await self._start(port)
                     break

@@ -51,13 +51,13 @@ def end(workers: dict[int, tuple[str, str]]) -> None:
                 # It can be written, and neither read nor made.
                 os.write(os.open(folder + "/cgroup.kill", os.O_WRONLY), b"1")
             except OSError:
-                pass
+                pass  # the group is gone, or the kernel too old; what is left is killed below
         # A worker that is gone has left its number to its process group, or to a stranger.
         if began(pid) in ("", since):
             try:
                 os.killpg(pid, signal.SIGKILL)
             except OSError:
-                pass
+                pass  # nobody of it is left
     left = {folder for _, folder in workers.values() if folder}
     until = time.monotonic() + REMOVED_WITHIN
     while left and time.monotonic() < until:
@@ -80,7 +80,7 @@ def removed(folder: str) -> bool:
         try:
             os.rmdir(path)
         except OSError:
-            pass
+            pass  # gone, or not empty yet: what is told is whether it exists
     return not os.path.exists(folder)
 
 

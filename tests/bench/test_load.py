@@ -223,7 +223,7 @@ async def test_calls_that_find_nobody_are_not_repeated_at_once(shared_nats):
 
 
 async def test_no_more_calls_are_open_than_fit(answering, shared_nats, monkeypatch):
-    monkeypatch.setattr("provider.bench.load.MOST_IN_FLIGHT", 3)
+    monkeypatch.setattr("provider.bench.load.MOST_IN_FLIGHT", 3)  # or thousands were needed
 
     async def slowly(message, number):
         await asyncio.sleep(0.02)  # what a call takes

@@ -72,7 +72,7 @@ def test_a_void_run_ends_with_1_and_writes_nothing(tmp_path, monkeypatch, capsys
     def fail(_plan):
         raise Failed("not the right answer")
 
-    monkeypatch.setattr(call, "measure", fail)
+    monkeypatch.setattr(call, "measure", fail)  # no real run can be told to be wrong
     document = tmp_path / "speed.md"
     document.write_text(DOCUMENT)
     arguments = ["--json", str(tmp_path / "report.json"), "--markdown", str(document)]
@@ -83,7 +83,7 @@ def test_a_void_run_ends_with_1_and_writes_nothing(tmp_path, monkeypatch, capsys
 
 
 def test_a_document_without_blocks_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(call, "measure", lambda _plan: pytest.fail("it ran"))
+    monkeypatch.setattr(call, "measure", lambda _plan: pytest.fail("it ran"))  # it must not
     document = tmp_path / "speed.md"
     document.write_text("# Speed\n")
     with pytest.raises(SystemExit) as exit_:
@@ -103,7 +103,7 @@ def test_a_document_without_blocks_is_refused_before_anything_runs(tmp_path, mon
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments, monkeypatch, capsys):
-    monkeypatch.setattr(call, "measure", lambda _plan: pytest.fail("it ran"))
+    monkeypatch.setattr(call, "measure", lambda _plan: pytest.fail("it ran"))  # it must not
     with pytest.raises(SystemExit) as exit_:
         call.main(arguments)
     assert exit_.value.code == 2
@@ -117,7 +117,7 @@ def test_quick_is_a_plan_that_single_options_change(monkeypatch):
         plans.append(plan)
         return report()
 
-    monkeypatch.setattr(call, "measure", measured)
+    monkeypatch.setattr(call, "measure", measured)  # the plan is looked at; runs take minutes
     assert call.main(["--quick"]) == call.main(["--quick", "--rounds", "7"]) == 0
     assert (plans[0].rounds, plans[1].rounds) == (2, 7)
     assert plans[0].seconds == plans[1].seconds == 0.3

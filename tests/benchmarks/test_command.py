@@ -23,7 +23,7 @@ def main():
     with Processes() as processes:
         words = [sys.executable, "-uc", "print('here'); import time; time.sleep(600)"]
         print(processes.start(words, ready=b"here"), flush=True)
-        time.sleep(600)
+        time.sleep(600)  # until it is ended
     return 0
 
 sys.exit(main())

@@ -41,7 +41,7 @@ def test_what_grew_beyond_the_margin_is_named():
 
 
 def test_what_is_noted_is_found_again_and_other_versions_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr(instructions, "NOTES", tmp_path / "notes.json")
+    monkeypatch.setattr(instructions, "NOTES", tmp_path / "notes.json")  # ours are kept
     assert instructions.noted() is None
     instructions.note({"host": {"instructions, 1 at a time": 1.0}})
     monkeypatch.setattr(instructions, "VERSION", "3.99")

@@ -231,7 +231,7 @@ async def test_where_the_system_tells_nothing_folders_are_looked_at(tmp_path, mo
     def refuse(*_arguments, **_more):
         raise AssertionError("the system was asked")
 
-    monkeypatch.setattr("watchdog.observers.Observer", refuse)
+    monkeypatch.setattr("watchdog.observers.Observer", refuse)  # or it would tell, too
     told = asyncio.Event()
     watch = Watch(told.set, poll=0.05)
     path = tmp_path / "helper.py"
