@@ -43,7 +43,7 @@ async def test_prints_that_come_long_after_their_call_still_have_its_number(hous
     await asyncio.gather(*(house.submit("none", 0) for _ in range(990)))
     last = await house.events.until("printed", text="7999")
     assert last["request_id"] == "#1"
-    assert last["operation"] is None
+    assert last["operation"] in (None, "many")  # forgotten, if the calls after it were quicker
 
 
 async def test_odd_prints_are_logged_and_disturb_nothing(house):
