@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from decimal import Decimal
 import pytest
 
 from provider import client, connection
+from provider.client.waiting import waited_for
 from provider.doors.subscriptions import settle
 from provider.errors import (
     BY_KIND,
@@ -501,6 +503,78 @@ with client.connect_sync("nats://127.0.0.1:{silent.getsockname()[1]}"):
     assert process.returncode == -signal.SIGINT
     assert said.rstrip().endswith("KeyboardInterrupt")
     assert "destroyed" not in said
+
+
+class InterruptedLoop(asyncio.SelectorEventLoop):
+    """A loop whose caller is interrupted while handing something over to it, once.
+
+    Ctrl-C between two instructions of asyncio cannot be aimed from outside, so the loop itself
+    raises there what Python would.
+    """
+
+    def __init__(self, when):
+        super().__init__()
+        self.when = when
+        """ "before" anything is handed over, while it is "queued" and the loop has not looked yet,
+        or when it is "running" already."""
+        self.runs = threading.Event()
+        self._looks = threading.Event()
+
+    def call_soon_threadsafe(self, callback, *arguments, context=None):
+        when, self.when = self.when, None
+        if when == "queued":
+            super().call_soon_threadsafe(self._looks.wait)
+        if when != "before":
+            handle = super().call_soon_threadsafe(callback, *arguments, context=context)
+        if when is None:
+            self._looks.set()
+            return handle
+        if when == "running":
+            assert self.runs.wait(PATIENCE)
+        raise KeyboardInterrupt
+
+
+@pytest.fixture(params=["before", "queued", "running"])
+def interrupted_loop(request):
+    loop = InterruptedLoop(request.param)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def test_who_interrupts_the_handing_over_leaves_nothing_running(interrupted_loop):
+    loop, when = interrupted_loop, interrupted_loop.when
+
+    async def endless():
+        loop.runs.set()
+        await loop.create_future()
+
+    work = endless()
+    with pytest.raises(KeyboardInterrupt):
+        waited_for(work, loop)
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
+    assert loop.runs.is_set() == (when == "running")
+    assert not asyncio.all_tasks(loop)
+
+
+@pytest.mark.parametrize("interrupted_loop", ["running"], indirect=True)
+def test_work_that_loses_its_cancellation_is_cancelled_again(interrupted_loop):
+    loop = interrupted_loop
+
+    async def forgetful():
+        loop.runs.set()
+        # As `asyncio.wait_for` does before Python 3.12, when what it waits for has just come.
+        with contextlib.suppress(asyncio.CancelledError):
+            await loop.create_future()
+        await loop.create_future()
+
+    work = forgetful()
+    with pytest.raises(KeyboardInterrupt):
+        waited_for(work, loop)
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
 
 
 def test_an_error_inside_the_block_passes_and_closes():

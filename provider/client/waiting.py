@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
+from concurrent.futures import CancelledError, Future, wait
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from provider.client.calling import ABSENT
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOMENT = 2.0
-"""Seconds a call has to end that is interrupted."""
+"""Seconds a call has to end that is interrupted; after half of them it is told again."""
 _END: Final[Any] = object()
 """Stands where a stream has no item any more."""
 
@@ -141,20 +141,36 @@ class PythonSync:
 def waited_for(work: Awaitable[T], loop: asyncio.AbstractEventLoop) -> T:
     """The result of what runs on a loop in another thread.
 
-    Whoever is interrupted meanwhile (Ctrl-C) leaves nothing running there.
+    Whoever is interrupted meanwhile (Ctrl-C) leaves nothing running there. That may be while the
+    work is being handed over, so the task is kept where the loop makes it: what
+    `asyncio.run_coroutine_threadsafe` returns would come too late to cancel it.
     """
-    ended = threading.Event()
+    answer: Future[T] = Future()
+    tasks: list[asyncio.Future[T]] = []
 
-    async def waited() -> T:
-        try:
-            return await work
-        finally:
-            ended.set()
+    def begin() -> None:
+        tasks.append(asyncio.ensure_future(work, loop=loop))
+        tasks[0].add_done_callback(end)
 
-    waiting = asyncio.run_coroutine_threadsafe(waited(), loop)
+    def end(task: asyncio.Future[T]) -> None:
+        error = CancelledError() if task.cancelled() else task.exception()
+        if error is None:
+            answer.set_result(task.result())
+        else:
+            answer.set_exception(error)
+
+    def leave() -> None:
+        if not tasks:  # not even handed over; begun for its end, or it warns that nobody awaited it
+            begin()
+        tasks[0].cancel()
+
     try:
-        return waiting.result()
+        loop.call_soon_threadsafe(begin)
+        return answer.result()
     except BaseException:  # Ctrl-C too: it ends before something else begins
-        if waiting.cancel():
-            ended.wait(MOMENT)
+        for _ in range(2):  # `asyncio.wait_for` before 3.12 loses one that comes with its result
+            if not answer.done():
+                with contextlib.suppress(RuntimeError):  # the loop is closed, nothing runs there
+                    loop.call_soon_threadsafe(leave)  # after `begin`, if that is queued
+                    wait([answer], MOMENT / 2)
         raise
