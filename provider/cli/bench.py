@@ -41,7 +41,11 @@ LOAD = "Load"
 
 
 @app.command()
-@with_settings(NATS, ADDRESS)
+@with_settings(
+    NATS,
+    ADDRESS,
+    nats_url="Required, here, as NATS_URL or by a context: a load goes nowhere by default.",
+)
 def bench(
     operation: Annotated[str, typer.Argument(help="What to call, such as py.factorial.")],
     argument: Annotated[

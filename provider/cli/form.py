@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from provider.lattice.joining import Joining
     from provider.lattice.membership import Membership
     from provider.nats_options import NatsOptions
+    from provider.settings.knob import Knob
     from provider.settings.load import Launch
     from provider.wire.values import Limits
 
@@ -63,6 +64,7 @@ app = typer.Typer(
 CODE, NATS, ADDRESS, LATTICE = "Your code", "NATS", "Address", "Lattice"
 CALLS, HTTP, GRPC, LIMITS = "Calls", "HTTP", "gRPC", "Limits"
 WORKER, RELOAD, LOGS = "Worker", "Reload", "Logs"
+EVERYTHING = (CODE, NATS, ADDRESS, LATTICE, CALLS, HTTP, GRPC, LIMITS, WORKER, RELOAD, LOGS)
 
 EnvFile = Annotated[
     Path | None,
@@ -82,10 +84,13 @@ HostDataFrom = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, on one line.")]
 
 
-def with_settings(*groups: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_settings(
+    *groups: str, **required: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the flags of these groups of settings, and the `Settings` they make.
 
-    A single setting may be named instead of a group, by its field.
+    A single setting may be named instead of a group, by its field. `required` names settings whose
+    default the command itself refuses, with what its help says instead.
 
     The command is called with `settings` in place of the flags. Wrong settings end it with exit
     code 2 when a flag is to blame, 3 otherwise. A command that takes `joining` may be launched by
@@ -96,6 +101,9 @@ def with_settings(*groups: str) -> Callable[[Callable[..., None]], Callable[...,
         for knob in KNOBS.values()
         if (knob.group in groups or knob.field in groups) and knob.flag is not None
     ]
+
+    def help_of(knob: Knob) -> str:
+        return " ".join(filter(None, (knob.help, required.get(knob.field), f"[{knob.variable}]")))
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [
@@ -127,9 +135,9 @@ def with_settings(*groups: str) -> Callable[[Callable[..., None]], Callable[...,
                     bool | None if knob.is_switch else str | None,
                     typer.Option(
                         knob.flag,
-                        help=f"{knob.help} [{knob.variable}]",
+                        help=help_of(knob),
                         rich_help_panel=knob.group,
-                        show_default=knob.default or False,
+                        show_default=(knob.field not in required and knob.default) or False,
                         metavar=None if knob.is_switch else knob.kind.name.upper(),
                     ),
                 ],

@@ -281,6 +281,22 @@ def test_it_goes_nowhere_by_default(provider_command):
     assert b"say which NATS server" in done.stderr
 
 
+def nats_url_in_the_help_of(provider_command, command):
+    """What the help says of --nats-url, on one line."""
+    told = provider_command(command, "--help", COLUMNS="200").stdout.decode()
+    flag = told[told.index("│ --nats-url ") : told.index("│ --nats-user ")]
+    return " ".join(flag.replace("│", " ").split())
+
+
+def test_its_help_shows_no_default_where_it_takes_none(provider_command):
+    said = nats_url_in_the_help_of(provider_command, "bench")
+    assert "Required, here, as NATS_URL or by a context: a load goes nowhere by default." in said
+    assert said.endswith("[NATS_URL]")  # no default behind it
+    said = nats_url_in_the_help_of(provider_command, "call")
+    assert "Required" not in said
+    assert said.endswith("[default: (nats://127.0.0.1:4222)]")
+
+
 @pytest.mark.parametrize("url", ["nats://192.0.2.1:4222", "nats://127.0.0.1,nats://192.0.2.1"])
 def test_another_machine_needs_a_yes(provider_command, url):
     done = provider_command("bench", "echo", NATS_URL=url, PROVIDER_LATTICE="theirs")

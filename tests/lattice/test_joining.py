@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 
-from provider.cli.form import membership
 from provider.connection import NatsOptions
 from provider.errors import StartError
 from provider.lattice.host_data import HostData, Login
 from provider.lattice.joining import Joining, check_program, join, nats_options
-from provider.lattice.membership import Membership
 from provider.lattice.nkeys import KeyPair, Kind
 from provider.settings import Settings, load
 from provider.wire.wasmbus import LinkDefinition
@@ -247,39 +245,6 @@ def test_a_seed_that_is_none_stops_the_start():
         joined(**{**LOGIN, "lattice_rpc_user_seed": USER.seed[:-2] + "AA"})
 
 
-# --- Membership ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("strict", ["on", "off"])
-@pytest.mark.parametrize("host", ["NHOST", "_TEST_"])
-def test_a_host_makes_us_a_member_of_its_lattice(host, strict):
-    joining = joined(host_id=host)
-    settings = load(environ={"PROVIDER_STRICT": strict}, launch=joining.launch)
-    assert membership(settings, joining) == Membership(
-        cluster_issuers=frozenset({ISSUER}),
-        host_id=host,
-        links=(LINK,),
-        test_mode=host == "_TEST_",
-        strict=strict == "on",
-    )
-
-
-def test_a_host_without_issuers_makes_us_a_member_who_believes_nobody():
-    joining = joined(cluster_issuers=frozenset())
-    settings = load(environ={"PROVIDER_CLUSTER_ISSUERS": "C" * 56}, launch=joining.launch)
-    member = membership(settings, joining)
-    assert member is not None
-    assert member.cluster_issuers == frozenset()
-
-
-def test_without_a_host_the_settings_make_us_a_member_or_not():
-    assert membership(load(environ={}, env_file=False), None) is None
-    environ = {"PROVIDER_CLUSTER_ISSUERS": "C" * 56, "PROVIDER_STRICT": "on"}
-    assert membership(load(environ=environ, env_file=False), None) == Membership(
-        cluster_issuers=frozenset({"C" * 56}), strict=True
-    )
-
-
 # --- What stops the start ------------------------------------------------------------------------
 
 
@@ -301,9 +266,3 @@ def test_a_provider_with_nothing_to_serve_names_config_json():
     check_program(settled(link_definitions=()), None)
     models = {"PROVIDER_MODELS": "models/config.json"}
     check_program(settled(models, config_json=None, link_definitions=()), None)
-
-
-def test_strict_without_a_key_that_may_sign_would_answer_nobody():
-    settings = load(environ={"PROVIDER_STRICT": "on"}, env_file=False)
-    with pytest.raises(StartError, match="PROVIDER_CLUSTER_ISSUERS"):
-        membership(settings, None)
