@@ -2,6 +2,8 @@
 
 The rule of this file: it looks, and decides nothing. A change counts once: what was compared is
 noted, so that the reload it leads to is not asked for again.
+
+While calls come one upon the other, an alarm tells whether there is anything to look at.
 """
 
 from __future__ import annotations
@@ -9,9 +11,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from time import monotonic
 from typing import Any
 
+from provider.host.alarm import Alarm
 from provider.wire.signature import Signature, signature
+
+TRUSTED = 0.1
+"""Seconds after a look for which the alarm is taken at its word; it is not told of everything."""
 
 Look = list[Signature | None]
 """What several files look like; None for one that cannot be seen."""
@@ -22,9 +29,10 @@ class ProgramFiles:
 
     Args:
         contents: whether it is noted what they hold, too.
+        watching: whether `changed` is going to be asked.
     """
 
-    def __init__(self, *, contents: bool = False) -> None:
+    def __init__(self, *, contents: bool = False, watching: bool = True) -> None:
         self.all: list[str] = []
         """Every file the worker reads."""
         self.told_of_change = False
@@ -34,20 +42,39 @@ class ProgramFiles:
         """Of each of `_programs`, as it was when a reload was last asked for."""
         self._contents: dict[str, bytes] | None = {} if contents else None
         """What each of `all` held then, as a hash."""
+        self._watching = watching
+        self._alarm = Alarm()
+        self._trusted_until = 0.0
 
     def changed(self) -> bool:
         """Whether a reload is due, which then counts as asked for.
 
-        The program's own files are compared, a system call for each; of all others the watcher
-        tells.
+        Whether the program's own files were changed is seen here; of all others the watcher tells.
+        They are compared, a system call for each, unless that was done less than `TRUSTED` ago and
+        the alarm is quiet, which takes one for all.
         """
         changed, self.told_of_change = self.told_of_change, False
+        now, armed = monotonic(), False
+        # Calls that come seldom find it expired, and ask no alarm.
+        if now < self._trusted_until:
+            if self._alarm.quiet():
+                return changed
+            # Before the look, so that what is saved between the two is not lost.
+            armed = self._alarm.arm(self._programs)
+        self._trusted_until = now + TRUSTED
         for index, path in enumerate(self._programs):
-            now = _look(path)
-            if now != self._seen[index]:
-                self._seen[index] = now
+            look = _look(path)
+            if look != self._seen[index]:
+                self._seen[index] = look
                 changed = True
+                if not armed:
+                    # Untold, it may be another way now, as under a new mount.
+                    self._alarm.disarm()
         return changed
+
+    def close(self) -> None:
+        """Let go of what the system has been asked to watch; looks go on."""
+        self._alarm.close()
 
     @property
     def outdated(self) -> bool:
@@ -73,7 +100,11 @@ class ProgramFiles:
         self._seen = [
             known[path] if path in known else read.get(path) or _look(path) for path in programs
         ]
-        self._programs = programs
+        if programs != self._programs:
+            self._programs = programs
+            self._trusted_until = 0.0  # these have not been compared yet
+            if self._watching:
+                self._alarm.arm(programs)
         self.all = sorted({*read, *programs})
         if self._contents is not None:
             for path, look in read.items():

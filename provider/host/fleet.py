@@ -117,7 +117,7 @@ class Fleet:
         several = options.workers > 1
         self.burst.at_end(self._hand_over_to_several if several else self._hand_over)
         self._leaving = False
-        self._files = ProgramFiles(contents=options.fresh)
+        self._files = ProgramFiles(contents=options.fresh, watching=options.watching)
 
     # --- what others ask -------------------------------------------------------------------------
 
@@ -226,6 +226,7 @@ class Fleet:
         self._leaving = True
         await self._renewals.stop()
         await asyncio.gather(*(slot.stop(grace) for slot in self.slots))
+        self._files.close()
 
     def files_changed(self) -> None:
         """Told by the watcher: some file of the dispatch folders may have changed."""
