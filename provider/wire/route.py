@@ -21,7 +21,7 @@ RESERVED = frozenset({"call", "health", "metrics", "openapi.json", "docs"})
 """First segments of paths the provider answers itself."""
 LONGEST = 512
 """Characters of a template."""
-_NAME = re.compile(r"\{([^{}:]*)(:[^{}]*)?\}")
+_NAME = r"\{([^{}:]*)(:[^{}]*)?\}"
 
 
 class Template(NamedTuple):
@@ -143,7 +143,7 @@ def read_template(path: str) -> Template:
 
 def _variable(segment: str) -> tuple[str, str]:
     """Its name, and what follows the name."""
-    match = _NAME.fullmatch(segment)
+    match = re.fullmatch(_NAME, segment)
     if match is None:
         raise ValueError(f"{segment!r}: a variable is a whole segment, as in /tasks/{{id}}")
     name = match[1]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _DECIMAL_BITS = 14_285
 """Bits of as many digits as a decimal may have."""
-_RFC3339 = re.compile(
+_RFC3339 = (
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]((?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2})"
     r"(?:\.([0-9]+))?(?:[Zz]|([+-](?:[01][0-9]|2[0-3]):[0-5][0-9]))"
 )
@@ -122,7 +122,7 @@ def _decimal(rules: Rules, value: object) -> decimal.Decimal:
 
 
 def _date_time(value: object) -> datetime:
-    parts = _RFC3339.fullmatch(value) if isinstance(value, str) else None
+    parts = re.fullmatch(_RFC3339, value) if isinstance(value, str) else None
     if parts is None:
         raise Misfit("a date-time (tag 0) holds RFC 3339 text with Z or an offset")
     date, time, fraction, offset = parts.groups()

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import select
-import socket
 import threading
 import time
+from _socket import MSG_DONTWAIT  # as in `serve`
 from threading import get_ident
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from provider.wire.progress import ROOM
 from provider.worker.leaving import leave_at_once
 
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Callable
 
     from provider.wire.progress import Progress
@@ -71,7 +72,7 @@ class Answers:
         progress: our end of the shared memory.
     """
 
-    def __init__(self, link: socket.socket, progress: Progress) -> None:
+    def __init__(self, link: socket, progress: Progress) -> None:
         self._link = link
         self._room = progress.room
         self._words = progress.words
@@ -141,7 +142,7 @@ class Answers:
         if not self._lock.acquire(blocking=False):
             return False
         try:
-            sent = self._link.send(message, socket.MSG_DONTWAIT)
+            sent = self._link.send(message, MSG_DONTWAIT)
             if sent < len(message):
                 self._link.sendall(message[sent:])  # half a frame would be the end of the link
         except BlockingIOError:

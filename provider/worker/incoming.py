@@ -8,14 +8,15 @@ waits here, and reads on.
 from __future__ import annotations
 
 import contextlib
+import os
 import select
-import socket
 import threading
 from typing import TYPE_CHECKING
 
 from provider.wire.frames import LARGE, FrameReader, FrameType
 
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Callable
 
     from provider.worker.runner import Frame
@@ -41,7 +42,7 @@ class Incoming:
     """
 
     def __init__(
-        self, link: socket.socket, heed: Callable[[Frame], None], heeds: Callable[[], bool]
+        self, link: socket, heed: Callable[[Frame], None], heeds: Callable[[], bool]
     ) -> None:
         self._link = link
         self._heed = heed
@@ -49,7 +50,7 @@ class Incoming:
         self._reader = FrameReader()
         self._later: list[Frame] = []
         self._thread = threading.get_ident()
-        self._bell: tuple[socket.socket, socket.socket] | None = None
+        self._bell: tuple[int, int] | None = None
         self._listens = False
         poll = select.poll()  # not select, which knows low descriptors only
         poll.register(link, select.POLLIN)
@@ -117,20 +118,20 @@ class Incoming:
         if ready():
             return
         if self._bell is None:
-            self._bell = socket.socketpair()
+            self._bell = os.pipe()
             for end in self._bell:
-                end.setblocking(False)
+                os.set_blocking(end, False)
         rung = self._bell[0]
         poll = select.poll()
-        for end in (self._link, rung):
-            poll.register(end, select.POLLIN)
+        poll.register(self._link, select.POLLIN)
+        poll.register(rung, select.POLLIN)
         self._listens = True
         try:
             while not ready():
                 at_hand = {descriptor for descriptor, _ in poll.poll()}
-                if rung.fileno() in at_hand:
+                if rung in at_hand:
                     with contextlib.suppress(BlockingIOError):
-                        rung.recv(4096)
+                        os.read(rung, 4096)
                 if self._link.fileno() in at_hand:
                     self._take()
         finally:
@@ -140,7 +141,7 @@ class Incoming:
         """From any thread: what `until` waits for may be so now."""
         if self._listens and self._bell is not None:
             with contextlib.suppress(BlockingIOError):  # it has been rung often enough
-                self._bell[1].send(b"x")
+                os.write(self._bell[1], b"x")
 
     def _take(self) -> None:
         self._sort(self._read())

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from provider.dispatch import MARK, Declaration
 from provider.errors import CallError, UnknownOperation, clip
-from provider.worker import routes
-from provider.worker.binding import Binding, BindingError
 from provider.worker.marks import is_a, mark_of
 
 if TYPE_CHECKING:
@@ -57,6 +55,9 @@ class Operation:
     __slots__ = ("binding", "declaration", "function")
 
     def __init__(self, declaration: Declaration, function: Callable[..., Any]) -> None:
+        # Here and below: only programs that declare something wait for it, not every start.
+        from provider.worker.binding import Binding, BindingError
+
         self.declaration = declaration
         self.function = function
         try:
@@ -93,6 +94,8 @@ class Operation:
 
     def described(self) -> dict[str, Any]:
         """What there is to tell about it, as it travels to the host."""
+        from provider.worker import routes
+
         declared, function = self.declaration, self.function
         return {
             "name": declared.full_name,
@@ -199,6 +202,8 @@ def collect(module: types.ModuleType) -> Operations | None:
             found.append(_of(declared, value))
     if not found:
         return None
+    from provider.worker import routes
+
     operations = Operations(found, getattr(module, "handle", None), instances)
     try:
         routes.check(found, module)

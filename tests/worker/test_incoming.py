@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import socket
 import threading
 
@@ -34,7 +35,7 @@ class Link:
         self.host.close()
         self.worker.close()
         for end in vars(self.incoming)["_bell"] or ():
-            end.close()
+            os.close(end)
 
 
 @pytest.fixture

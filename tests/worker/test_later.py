@@ -60,6 +60,124 @@ def test_what_asyncio_brings_waits(python):
     )
 
 
+NEOTASKER = """
+with ours.later():
+    import neotasker, neotasker.embed
+"""
+
+
+def test_neotasker_is_imported_without_asyncio():
+    run(
+        NEOTASKER,
+        """
+        for name in ("asyncio", "asyncio.events", "socket", "selectors", "multiprocessing"):
+            assert name not in sys.modules, name
+        assert neotasker.task_supervisor.spawn(lambda: 1).result() == 1
+        assert "asyncio" not in sys.modules
+        assert callable(neotasker.supervisor.asyncio.all_tasks)  # what it was answered is gone
+        assert "asyncio" in sys.modules
+        """,
+    )
+
+
+def test_neotasker_and_programs_share_one_asyncio():
+    run(
+        NEOTASKER,
+        """
+        import warnings
+        from neotasker import supervisor
+        warnings.simplefilter("ignore")  # it sets its threads to daemons the old way
+        loop = neotasker.task_supervisor.create_aloop("a")  # touches it first
+        import asyncio, asyncio.exceptions
+        assert supervisor.asyncio is asyncio is sys.modules["asyncio"]
+        assert type(asyncio) is types.ModuleType
+        # What it took while it was imported is what there is now.
+        assert supervisor.ACancelledError is asyncio.CancelledError
+        assert asyncio.exceptions is sys.modules["asyncio.exceptions"]
+        assert asyncio.exceptions.CancelledError is asyncio.CancelledError
+        async def one():
+            return asyncio.all_tasks()
+        assert len(loop.run_coroutine_threadsafe(one())) == 2
+        neotasker.task_supervisor.stop()
+        import multiprocessing, os
+        assert supervisor.thread_pool_default_size == multiprocessing.cpu_count() * 5
+        assert multiprocessing.cpu_count.__self__ is multiprocessing.context._default_context
+        """,
+    )
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "import asyncio",
+        "import asyncio.base_events as asyncio",
+        "from asyncio import *; import asyncio",
+        "from asyncio import sleep; import asyncio",
+        "asyncio = later_asyncio; asyncio.sleep",
+    ],
+)
+def test_a_program_that_imports_asyncio_does_not_pay_for_tls(python, how):
+    run(
+        f"""
+        with ours.later():
+            import asyncio as later_asyncio
+        {how}
+        """,
+        """
+        assert "asyncio.base_events" in sys.modules
+        for name in ("ssl", "_ssl", "asyncio.sslproto", "inspect", "json"):
+            assert name not in sys.modules, name
+        assert asyncio.__name__.startswith("asyncio")
+        import ssl
+        assert later_asyncio.sslproto.ssl is later_asyncio.base_events.ssl is ssl
+        """,
+        python=python,
+    )
+
+
+def test_placeholders_stand_only_while_something_is_imported():
+    run(
+        """
+        with ours.later():
+            import asyncio
+        asyncio.sleep
+        assert not [
+            name for name, module in sys.modules.items() if isinstance(module, ours._Placeholder)
+        ]
+        """
+    )
+
+
+def test_a_star_asks_for_all_of_it_whenever_it_comes():
+    run(
+        """
+        with ours.later(["textwrap"]):
+            from textwrap import *
+        assert dedent(" a") == "a"
+        """
+    )
+
+
+def test_a_fork_while_another_thread_loads_can_load(tmp_path):
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(0.3)  # a fork comes\nLAST = 1\n")
+    run(
+        """
+        import os
+        with ours.later(["slow", "textwrap"]):
+            import slow, textwrap
+        ours._turn.acquire()  # as a thread has it, at the very moment
+        pid = os.fork()
+        if not pid:
+            thread = threading.Thread(target=lambda: textwrap.dedent)
+            thread.start()
+            thread.join(10)
+            os._exit(thread.is_alive())
+        assert os.waitpid(pid, 0)[1] == 0
+        """,
+        folder=str(tmp_path),
+    )
+
+
 def test_who_imports_it_has_the_object_that_others_hold(python):
     run(
         ASYNCIO,
@@ -250,7 +368,7 @@ def test_a_worker_starts_without_them_and_its_program_gets_them(start, code):
             "dispatch.py",
             """
             import sys
-            LOADED = {"ssl", "tempfile", "json"} & set(sys.modules)
+            LOADED = {"asyncio", "socket", "ssl", "tempfile", "json"} & set(sys.modules)
             def handle(command, argument):
                 import json, ssl, asyncio, decimal
                 assert asyncio.sslproto.ssl is ssl
