@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
 import sys
 
 import cbor2
@@ -272,6 +275,25 @@ def test_check_says_which_files_are_watched(provider_command, tmp_path):
 )
 def test_what_cannot_start_ends_with_three(provider_command, arguments, says):
     ends(provider_command(*arguments), 3, err=says)
+
+
+def test_what_cannot_start_ends_the_worker_that_has_begun_already(
+    provider_command, processes, tmp_path
+):
+    (tmp_path / "dispatch.py").write_text(HANDLER)
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    # In place of a worker, which would leave by itself.
+    python.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 1000\n")
+    python.chmod(0o755)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = provider_command("run", "dispatch.py", "--http", port, VENV_PATH=f"{tmp_path}/venv")
+    ends(done, 3, err=f"cannot listen on 127.0.0.1:{port}")
+    # It was not there yet only if this machine is very slow; then it never will be.
+    if (begun := tmp_path / "pid").exists() and processes.alive(pid := int(begun.read_text())):
+        os.kill(pid, signal.SIGKILL)
+        pytest.fail("a process was left behind")
 
 
 def test_a_wrong_variable_is_no_misuse_of_the_command():

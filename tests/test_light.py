@@ -1,4 +1,4 @@
-"""nats-py without what only websockets need, and with it when one is opened."""
+"""nats-py without what few hosts use, and with it when something of it is used."""
 
 from __future__ import annotations
 
@@ -26,6 +26,42 @@ def test_what_websockets_need_is_imported_when_it_is_used():
     pytest.importorskip("aiohttp")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("well\n", "")
+
+
+JETSTREAM = """
+import sys
+import provider.light
+import provider.host.run
+provider.host.run._import_what_comes_later()
+import nats
+assert not [name for name in sys.modules if name.startswith("nats.js")], "it was imported"
+assert nats.js.api.Header.STATUS == "Status"
+assert type(nats.js).__name__ == "module" and nats.js is sys.modules["nats.js"]
+from nats.js.errors import NotFoundError
+assert isinstance(nats.NATS().jetstream(), nats.js.JetStreamContext)
+print("well")
+"""
+
+
+def test_what_jetstream_needs_is_imported_when_it_is_used():
+    done = subprocess.run(
+        [sys.executable, "-c", JETSTREAM], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("well\n", "")
+
+
+def test_who_imports_jetstream_has_what_nats_holds():
+    program = (
+        "import provider.light\n"
+        "from nats.js.api import Header\n"
+        "import nats.aio.client\n"
+        "assert nats.aio.client.nats.js.api.Header is Header\n"
+        "print('well')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("well\n", "")
 

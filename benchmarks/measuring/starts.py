@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 IMPORTS = """
 import time
 began = time.perf_counter()
-import provider.cli, provider.cli.serve, provider.host.run
+import provider.cli, provider.cli.run, provider.host.run
 print(time.perf_counter() - began)
 """
 """What `provider run` imports before it serves."""

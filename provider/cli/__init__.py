@@ -49,7 +49,7 @@ def main() -> None:
         arguments = [f" {word}" if _NEGATIVE.fullmatch(word) else word for word in arguments]
     with early.importing():
         if arguments[:1] == ["run"]:
-            from provider.cli import serve  # noqa: F401  what others need would only take time
+            from provider.cli import run  # noqa: F401  what others need would only take time
         else:
             from provider.cli import every  # noqa: F401
     _app(arguments, prog_name="provider")

@@ -10,12 +10,13 @@ from provider.cli import (  # noqa: F401  they add their commands
     archive,
     bench,
     call,
+    check,
     gateway,
     keys,
     link,
     new,
     operations,
-    serve,
+    run,
 )
 from provider.cli.form import app
 

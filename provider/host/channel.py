@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 from typing import TYPE_CHECKING
 
 from provider.wire.frames import LARGE, FrameError, FrameReader
-from provider.wire.progress import Progress, new_memory
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
+
+    from provider.wire.progress import Progress
 
 READ = 256 * 1024
 """Bytes read at once, of what is left in a socket that broke."""
@@ -48,28 +49,21 @@ class Channel(asyncio.Protocol):
         self.ended = asyncio.Event()
         """Set once nothing more will come."""
 
-    async def open(self, theirs: contextlib.ExitStack) -> tuple[int, int]:
-        """Open both ends.
+    async def attach(self, link: socket.socket, progress: Progress) -> None:
+        """Begin to read what the worker sends.
 
         Args:
-            theirs: closes the worker's ends, which only the worker needs.
-
-        Returns:
-            The worker's descriptors, of the socket and of the memory.
-
-        Raises:
-            OSError: the system has no room for them.
+            link: our end of the socket, which is closed with this.
+            progress: our view of the memory, likewise.
         """
-        ours, link = socket.socketpair()
-        theirs.callback(link.close)
-        ours.setblocking(False)
-        self._transport, _ = await asyncio.get_running_loop().create_unix_connection(
-            lambda: self, sock=ours
-        )
-        memory = new_memory()
-        theirs.callback(os.close, memory)
-        self._memory = Progress(memory)
-        return link.fileno(), memory
+        self._memory = progress
+        try:
+            self._transport, _ = await asyncio.get_running_loop().create_unix_connection(
+                lambda: self, sock=link
+            )
+        except BaseException:  # cancelled too
+            link.close()
+            raise
 
     def write(self, data: bytes | memoryview) -> None:
         """Send frames. The worker being gone is not told here."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from provider.host.link import Link
     from provider.host.owner import Death
     from provider.host.reload import Reload
+    from provider.host.spawned import Spawned
 
 _log = logs.get_logger(component="fleet")
 
@@ -195,8 +196,11 @@ class Fleet:
 
     # --- life ------------------------------------------------------------------------------------
 
-    async def start(self) -> dict[str, Any]:
+    async def start(self, spawned: Spawned | None = None) -> dict[str, Any]:
         """Start the first workers.
+
+        Args:
+            spawned: the process of one, where that has begun already.
 
         Returns:
             What was loaded.
@@ -205,7 +209,7 @@ class Fleet:
             StartError: the user's code cannot be loaded.
         """
         first, *others = self.slots
-        loaded = await first.start()
+        loaded = await first.start(spawned)
         starting = [asyncio.ensure_future(slot.start()) for slot in others]
         try:
             await asyncio.gather(*starting)

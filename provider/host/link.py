@@ -23,6 +23,7 @@ from provider.host.life import Cause, Event, State, after
 from provider.host.overtime import Overtime
 from provider.host.printed import RECENT, Printed
 from provider.host.process import WorkerProcess
+from provider.host.spawned import spawn
 from provider.wire.frames import (
     CALL_OVERHEAD,
     LARGE,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from provider.host.call import Call, StreamedCall
     from provider.host.contract import WorkerSetup
+    from provider.host.spawned import Spawned
 
 LINK_GRACE = 0.2
 """Seconds between the end of its link and that of a worker, which then dies of its own cause."""
@@ -70,6 +72,7 @@ class Link:
         on_trouble: called with the number and the text of each TROUBLE frame.
         on_schemas: called with this link, the number and the map of each SCHEMAS frame.
         on_chunk: called for each chunk of a call that asked for a stream.
+        spawned: its process, where that has begun already.
     """
 
     def __init__(
@@ -84,8 +87,10 @@ class Link:
         on_schemas: Callable[[Link, int, dict[str, Any]], None] = lambda *_told: None,
         on_chunk: Callable[[Call, bytes], None] = lambda _call, _chunk: None,
         burst: Burst | None = None,
+        spawned: Spawned | None = None,
     ) -> None:
         self._setup = setup
+        self._spawned = spawned
         self._on_chunk = on_chunk
         self._burst = Burst() if burst is None else burst
         self._on_answer = on_answer
@@ -326,15 +331,19 @@ class Link:
     # --- the process -----------------------------------------------------------------------------
 
     async def _spawn(self) -> None:
-        with contextlib.ExitStack() as theirs:
-            try:
-                await self._process.start(*await self._channel.open(theirs))
-            except BaseException as error:  # cancelled too: nothing of ours is left open
-                self._channel.close()
-                self._channel.forget()
-                if isinstance(error, OSError):
-                    raise StartError(f"cannot start {self._setup.python}: {error}") from None
-                raise
+        spawned = self._spawned or spawn(self._setup)
+        spawned.taken = True
+        self.started = spawned.began
+        try:
+            await self._process.attach(spawned)
+            await self._channel.attach(spawned.link, spawned.progress)
+        except BaseException as error:  # cancelled too: nothing of ours is left open
+            await self._process.abandon()
+            spawned.link.close()
+            spawned.progress.close()
+            if isinstance(error, OSError):
+                raise StartError(f"cannot start {self._setup.python}: {error}") from None
+            raise
         self._watcher = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:

@@ -66,19 +66,22 @@ class Output:
         self._transport: asyncio.ReadTransport | None = None
         self._reading: asyncio.Task[None] | None = None
 
-    async def open(self) -> int:
-        """Make the pipe and start reading.
+    async def attach(self, pipe: int) -> None:
+        """Start reading.
 
-        Returns:
-            The descriptor of the worker's end, which the caller closes.
+        Args:
+            pipe: the descriptor of our end, which is closed with this.
         """
-        ours, theirs = os.pipe()
         stream = asyncio.StreamReader(limit=LONGEST_LINE)
-        self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(ours, "rb", buffering=0)
-        )
+        file = os.fdopen(pipe, "rb", buffering=0)
+        try:
+            self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(stream), file
+            )
+        except BaseException:  # cancelled too: it is left open by nobody
+            file.close()
+            raise
         self._reading = asyncio.create_task(self._read(stream))
-        return theirs
 
     async def end(self, grace: float = 0.0) -> None:
         """Read to the end of the pipe, if that comes in time, and let go of it.

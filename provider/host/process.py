@@ -1,4 +1,4 @@
-"""The process of a worker: how it is started, heard, ended, and accounted for.
+"""The process of a worker: how it is heard, ended, and accounted for.
 
 The rule of this file: a process that was started is ended as a group, with all that it left
 running. How it died is what the system says; our own reason counts only where we ended it.
@@ -12,8 +12,6 @@ import contextlib
 import functools
 import os
 import signal
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provider.errors import StartError
@@ -24,24 +22,24 @@ from provider.host.reaping import reap, reap_group, until_dead
 from provider.host.survivors import survivors
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     from provider.host.cgroup import Group
     from provider.host.contract import WorkerSetup
+    from provider.host.spawned import Spawned
 
 TAIL_LINES = 20
 """Last lines of standard error kept, for the account of a death."""
 TAIL_LINE = 500
 """Characters kept of each of them."""
 
-_PACKAGE = Path(__file__).parent.parent
-
 
 class WorkerProcess:
     """A worker's process and what it writes.
 
     Args:
-        setup: what to start.
+        setup: what was started.
         on_printed: called for each line of output, with the name of the stream, the number of the
             call it belongs to, 0 for none, and the text.
     """
@@ -81,63 +79,38 @@ class WorkerProcess:
         alive = self._process is not None and self._process.returncode is None
         return self._peak.look(self.pid) if alive else 0
 
-    async def start(self, link: int, memory: int) -> None:
-        """Start it.
+    async def attach(self, spawned: Spawned) -> None:
+        """Listen to it, and see to it that it ends.
 
         Args:
-            link: descriptor of its end of the link.
-            memory: descriptor of the memory it shares with us.
+            spawned: what to listen to.
 
         Raises:
-            StartError: there is no such interpreter, or the system has no room for it.
+            StartError: it cannot be bounded as it has to be.
+            OSError: the system has no room for it. In any case `abandon` follows.
         """
+        # Before anything else can go wrong: whoever asked us ends it by `abandon` then.
+        self._process, self._group = spawned.process, spawned.group
+        survivors.add(self.pid, "" if self._group is None else str(self._group.folder))
+        left = list(spawned.outputs.items())
         try:
-            with contextlib.ExitStack() as theirs:
-                stdout, stderr = [await self._open(name, theirs) for name in ("stdout", "stderr")]
-                self._spawn(link, memory, stdout, stderr)
+            while left:
+                name, descriptor = left.pop(0)
+                output = Output(functools.partial(self._printed, name))
+                self._outputs.append(output)
+                await output.attach(descriptor)
             await self._confine()
-        except BaseException as error:
-            if self.pid:
-                self.give_up("it could not be started")
-                await self.ended()
-            elif self._group is not None:
-                self._group.remove_empty()
-            await self.hear_out(0.0)
-            if isinstance(error, OSError | ValueError | subprocess.SubprocessError):
-                raise StartError(f"cannot start {self._setup.python}: {error}") from None
-            raise
+        finally:
+            for _, descriptor in left:
+                os.close(descriptor)
         if self._killed_for:
             self._signal_group()  # for what it said before we had got hold of it
 
-    def _spawn(self, link: int, memory: int, stdout: int, stderr: int) -> None:
-        setup = self._setup
-        user = setup.user
-        if setup.groups is not None:
-            self._group = setup.groups.make()
-        # Not asyncio's: that reaps it, and tells nothing but its exit code. It is as quick.
-        self._process = subprocess.Popen(
-            [
-                setup.python,
-                "-I",
-                str(_PACKAGE / "worker" / "__main__.py"),
-                str(_PACKAGE),
-                str(link),
-                str(memory),
-                str(os.getpid()),
-                *setup.resources.words(setup.groups),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            pass_fds=(link, memory),
-            env=dict(setup.environment),
-            # A group of its own: Ctrl-C does not reach it, its children die with it.
-            start_new_session=True,
-            user=None if user is None else user.uid,
-            group=None if user is None else user.gid,
-            extra_groups=None if user is None else user.groups,
-        )
-        survivors.add(self.pid, "" if self._group is None else str(self._group.folder))
+    async def abandon(self) -> None:
+        """End it, because it could not be started, and wait for that."""
+        self.give_up("it could not be started")
+        await self.ended()
+        await self.hear_out(0.0)
 
     async def _confine(self) -> None:
         """Put it into its control group, before it gets to hear what it shall run."""
@@ -214,13 +187,6 @@ class WorkerProcess:
             why = cause or "; is it a Python interpreter?"
             return f"{self._setup.python} left with exit code {code} before it was a worker{why}"
         return f"the worker left with exit code {code} (serving {program}){cause}"
-
-    async def _open(self, name: str, theirs: contextlib.ExitStack) -> int:
-        output = Output(functools.partial(self._printed, name))
-        self._outputs.append(output)
-        pipe = await output.open()
-        theirs.callback(os.close, pipe)
-        return pipe
 
     def _printed(self, name: str, number: int, text: str) -> None:
         if name == "stderr":

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from provider.doors.nats import NatsDoor
     from provider.doors.wasmbus import WasmbusDoor
     from provider.host.contract import WorkerSetup
+    from provider.host.spawned import Spawned
     from provider.lattice.membership import Membership
     from provider.settings import Settings
 
@@ -72,6 +73,7 @@ async def run(
     membership: Membership | None = None,
     http: HttpOptions | None = None,
     grpc: GrpcOptions | None = None,
+    spawned: Spawned | None = None,
 ) -> int:
     """Serve until told to stop.
 
@@ -83,6 +85,8 @@ async def run(
         membership: of a wasmCloud lattice; None for none.
         http: of the HTTP door; None for none.
         grpc: of the gRPC door; None for none.
+        spawned: the process of a worker that has begun already; whoever began it ends it where it
+            was not taken.
 
     Returns:
         The exit code: 0 after an orderly stop, 1 when the connection was lost for good or
@@ -93,7 +97,7 @@ async def run(
             another door cannot be opened.
     """
     keep_memory()
-    return await _Host(settings, setup, options, announce, membership, http, grpc).life()
+    return await _Host(settings, setup, options, announce, membership, http, grpc, spawned).life()
 
 
 class Ready:
@@ -138,8 +142,10 @@ class _Host:
         membership: Membership | None,
         http: HttpOptions | None,
         grpc: GrpcOptions | None,
+        spawned: Spawned | None,
     ) -> None:
         self._membership = membership
+        self._spawned = spawned
         self._discovery: Discovery | None = None
         self._client: BurstClient | None = None
         self._wasmbus: WasmbusDoor | None = None
@@ -214,7 +220,7 @@ class _Host:
             # Another process loads the program, so this one has the time.
             imported = asyncio.ensure_future(asyncio.to_thread(_import_what_comes_later))
             stack.push_async_callback(asyncio.wait, {imported})
-            if await self._unless_stopped(self._fleet.start()) is None:
+            if await self._unless_stopped(self._fleet.start(self._spawned)) is None:
                 return self._exit_code
             await imported
             self._loaded = self._in_host.started = True

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from provider.host.contract import WorkerSetup
     from provider.host.owner import Owner
     from provider.host.reload import Reload
+    from provider.host.spawned import Spawned
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 """Seconds before a worker that died young is replaced; doubled each time."""
@@ -160,8 +161,11 @@ class Slot:
 
     # --- life ------------------------------------------------------------------------------------
 
-    async def start(self) -> dict[str, Any]:
+    async def start(self, spawned: Spawned | None = None) -> dict[str, Any]:
         """Start the first worker.
+
+        Args:
+            spawned: its process, where that has begun already.
 
         Returns:
             What was loaded.
@@ -169,7 +173,7 @@ class Slot:
         Raises:
             StartError: the user's code cannot be loaded.
         """
-        return await self._start(self._new_link())
+        return await self._start(self._new_link(spawned))
 
     @property
     def vacant(self) -> bool:
@@ -266,7 +270,7 @@ class Slot:
             await link.kill("what it said of its program makes no sense", Cause.LINK)
             raise StartError(f"the worker did not say what it has loaded: {error!r}") from None
 
-    def _new_link(self) -> Link:
+    def _new_link(self, spawned: Spawned | None = None) -> Link:
         owner = self._owner
         return Link(
             self.setup,
@@ -278,6 +282,7 @@ class Slot:
             on_trouble=self.health.told,
             on_schemas=owner.schemas_told,
             on_chunk=owner.on_chunk,
+            spawned=spawned,
         )
 
     def _serve_with(self, link: Link, loaded: dict[str, Any]) -> None:

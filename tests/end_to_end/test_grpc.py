@@ -284,7 +284,7 @@ def test_what_is_wrong_is_told_at_the_start(
 
 def test_nobody_else_waits_for_what_it_stands_on():
     code = (
-        "import sys, provider.cli.serve, provider.cli.gateway, provider.host.run, provider.gateway;"
+        "import sys, provider.cli.run, provider.cli.gateway, provider.host.run, provider.gateway;"
         "print({'grpc', 'google.protobuf', 'grpc_tools'} & set(sys.modules))"
     )
     done = subprocess.run(

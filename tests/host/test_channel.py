@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import time
@@ -14,6 +13,7 @@ import uvloop
 from provider.errors import WorkerLost
 from provider.host.channel import Channel
 from provider.wire.frames import FrameType, frame
+from provider.wire.progress import Progress, new_memory
 
 
 async def test_what_was_finished_before_the_garbage_is_delivered(house):
@@ -49,9 +49,11 @@ def test_what_was_sent_before_the_end_is_taken_though_something_is_written_meanw
     async def end_while_written_to():
         ended = []
         channel = Channel(came.extend, pytest.fail, ended.append)
-        with contextlib.ExitStack() as theirs:
-            link, _ = await channel.open(theirs)
-            worker = socket.socket(fileno=os.dup(link))
+        ours, worker = socket.socketpair()
+        ours.setblocking(False)
+        memory = new_memory()
+        await channel.attach(ours, Progress(memory))
+        os.close(memory)
         worker.sendall(b"".join(frame(FrameType.RESULT, each, b"answer") for each in range(1000)))
         worker.close()
         channel.write(frame(FrameType.RELOAD, 1))

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import os
 import signal
-import socket
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,8 @@ from provider.host.contract import resolve
 from provider.host.peak import resident
 from provider.host.process import WorkerProcess
 from provider.host.resources import Resources
+from provider.host.spawned import spawn
 from provider.host.survivors import survivors
-from provider.wire.progress import new_memory
 from tests.host.groups import GROUPS
 
 MiB = 1 << 20
@@ -26,19 +25,32 @@ MiB = 1 << 20
 class Started:
     """A process in place of a worker: `source` runs where the worker's first file should."""
 
-    def __init__(self, process, link, theirs, memory):
-        self.process, self.link, self.theirs, self.memory = process, link, theirs, memory
+    def __init__(self, setup):
+        self.setup = setup
+        self.process = WorkerProcess(setup, lambda *_: None)
+        self.spawned = None
 
     async def start(self):
-        await self.process.start(self.theirs.fileno(), self.memory)
+        self.spawned = spawn(self.setup)
+        self.spawned.taken = True
+        self.link.settimeout(60)
+        try:
+            await self.process.attach(self.spawned)
+        except BaseException:
+            await self.process.abandon()
+            raise
+
+    @property
+    def link(self):
+        return self.spawned.link
 
     def heard(self):
         return self.link.recv(100)
 
     def close(self):
-        self.link.close()
-        self.theirs.close()
-        os.close(self.memory)
+        if self.spawned is not None:
+            self.link.close()
+            self.spawned.progress.close()
 
 
 @pytest.fixture
@@ -50,9 +62,7 @@ def prepare(fake_python, tmp_path):
         program.write_text("def handle(command, arg): pass\n")
         setup = resolve(venv=None, main=None, dispatch=str(program), **more)
         setup = dataclasses.replace(setup, python=python or fake_python(source))
-        link, theirs = socket.socketpair()
-        process = WorkerProcess(setup, lambda *_: None)
-        started = Started(process, link, theirs, new_memory())
+        started = Started(setup)
         made.append(started)
         return started
 
@@ -103,7 +113,6 @@ async def test_what_a_large_worker_has_had_is_told_to_the_byte(prepare):
 
 async def test_of_a_small_one_the_last_look_counts(prepare):
     started = prepare("data = b'x' * (20 << 20); del data; link.send(b'.'); time.sleep(1000)")
-    started.link.settimeout(60)
     await started.start()
     await asyncio.to_thread(started.heard)
     assert 0 < started.process.memory < 200 * MiB

@@ -60,7 +60,8 @@ def test_the_end_of_a_cut_line_is_no_line_of_its_own():
 async def test_a_flood_of_lines_leaves_the_loop_to_others():
     told = []
     output = Output(lambda *line: told.append(line))
-    pipe = await output.open()
+    ours, pipe = os.pipe()
+    await output.attach(ours)
     os.write(pipe, b"\n" * LONGEST_LINE)
     os.close(pipe)
     turns = 0
@@ -74,7 +75,8 @@ async def test_a_flood_of_lines_leaves_the_loop_to_others():
 async def test_a_pipe_somebody_holds_open_is_let_go():
     told = []
     output = Output(lambda *line: told.append(line))
-    pipe = await output.open()
+    ours, pipe = os.pipe()
+    await output.attach(ours)
     os.write(pipe, b"all of it\nand the rest")
     while not told:
         await asyncio.sleep(0)

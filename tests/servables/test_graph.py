@@ -238,7 +238,7 @@ def test_only_a_loop_goes_back():
 
 def test_a_plain_run_knows_nothing_of_protobuf():
     code = (
-        "import sys, provider.cli, provider.cli.serve, provider.host.run, provider.servables\n"
+        "import sys, provider.cli, provider.cli.run, provider.host.run, provider.servables\n"
         "ours = ('google', 'provider.servables.')\n"
         "print([name for name in sys.modules if name.startswith(ours)])"
     )
