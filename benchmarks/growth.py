@@ -32,6 +32,7 @@ from benchmarks.measuring.processes import Processes
 from benchmarks.measuring.rounds import turned
 from benchmarks.measuring.rows import start_provider
 from benchmarks.measuring.said import say
+from benchmarks.measuring.slow import in_loops
 from benchmarks.measuring.work import FACTORIAL
 from benchmarks.scaling.blocks import cpu_of
 from benchmarks.scaling.load import Cell, LoadGenerator
@@ -170,8 +171,16 @@ def workers(run: Run) -> Told:
     cells = _levels(run, (1, 2), lambda level: run.measure(started[level], request, in_flight=16))
     ratio = _ratio(cells, 2, 1, lambda cell: cell.calls_per_second)
     others = statistics.median(cell.others for found in cells.values() for cell in found)
-    lines = _lines("workers", cells)
-    lines += ["", f"Others used {others:.1f} cores of the machine's {os.cpu_count()} meanwhile."]
+    program = run.processes.folder / "workers1.py"
+    most = statistics.median(
+        in_loops(program, STEPS, run.seconds, count=2) / in_loops(program, STEPS, run.seconds)
+        for _ in range(run.rounds)
+    )
+    beside = (
+        f"Two processes that do nothing but call the function make {most:.2f} times the calls of "
+        f"one. Others used {others:.1f} cores of the machine's {os.cpu_count()} meanwhile."
+    )
+    lines = [*_lines("workers", cells), "", beside]
     return Told("workers", lines, [Aim("growth", text, 1.7, ratio, least=True)])
 
 

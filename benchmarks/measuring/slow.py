@@ -1,11 +1,15 @@
 """A handler that computes for a millisecond: what is left of the machine's calls.
 
 The rule of this file: the function that the provider serves is the one the loop calls, read from
-the same file, and it does a fixed piece of work, found once by the clock.
+the same file, and it does a fixed piece of work, found once by the clock. The loop is measured
+before and after the provider, so a machine that becomes slower is slower for both. And two loops
+are measured at once, because no process is as quick beside another one as it is alone: cores share
+caches and memory, and those of virtual machines often more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import subprocess
 import sys
@@ -15,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.measuring import rounds as turns
 from benchmarks.measuring.processes import ROOT, clean_environment
 from benchmarks.measuring.rows import start_provider
-from benchmarks.measuring.said import say
+from benchmarks.measuring.said import Failed, say
 from benchmarks.measuring.work import Work
 
 if TYPE_CHECKING:
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 
 MILLISECOND = 0.001
 IN_FLIGHT = 8
+ARGUMENT = 3
 PROGRAM = """
 def handle(command, arg):
     total = 0
@@ -38,11 +43,13 @@ def handle(command, arg):
 """
 LOOP = """
 import runpy, sys, time
-handle = runpy.run_path(sys.argv[1])["handle"]
-end, calls = time.perf_counter() + float(sys.argv[2]), 0
+handle, argument = runpy.run_path(sys.argv[1])["handle"], int(sys.argv[2])
+print(flush=True)
+sys.stdin.readline()
+end, calls = time.perf_counter() + float(sys.argv[3]), 0
 began = time.perf_counter()
-while (now := time.perf_counter()) < end:
-    handle("py.slow", 3)
+while time.perf_counter() < end:
+    handle("", argument)
     calls += 1
 print(calls / (time.perf_counter() - began))
 """
@@ -59,10 +66,10 @@ def measure(
     program = processes.folder / "slow.py"
     result = write(program)
     provider = start_provider(processes, program, "slow")
-    work = Work("py.slow", 3, result, program)
+    work = Work("py.slow", ARGUMENT, result, program)
     cells = []
+    before = in_loops(program, ARGUMENT, seconds)
     for number in range(rounds):
-        looped = in_loop(program, seconds)
         cell = turns.measure(
             processes,
             load,
@@ -72,13 +79,22 @@ def measure(
             seconds=seconds,
             where=f"round {number + 1}, 1 ms",
         )
-        say(f"round {number + 1}, 1 ms, called in a loop: {looped:.0f} calls/s")
-        cells.append({"round": number + 1, "loop": looped, "provider": cell["calls_per_second"]})
+        after = in_loops(program, ARGUMENT, seconds)
+        say(f"round {number + 1}, 1 ms, called in a loop: {after:.0f} calls/s")
+        cells.append(
+            {
+                "round": number + 1,
+                "loop": (before + after) / 2,
+                "provider": cell["calls_per_second"],
+                "two_loops": in_loops(program, ARGUMENT, seconds, count=2),
+            }
+        )
+        before = in_loops(program, ARGUMENT, seconds)
     return cells
 
 
 def write(program: Path) -> int:
-    """Write the program, so that a call takes about a millisecond here; what it returns for 3."""
+    """Write the program, so that a call takes about a millisecond here; what it returns."""
     steps, took = 1000, 0.0
     while took < MILLISECOND:
         namespace: dict[str, Any] = {}
@@ -86,7 +102,7 @@ def write(program: Path) -> int:
         times = []
         for _ in range(5):
             began = time.perf_counter()
-            result = namespace["handle"]("", 3)
+            result = namespace["handle"]("", ARGUMENT)
             times.append(time.perf_counter() - began)
         took = min(times)
         if took < MILLISECOND:
@@ -95,17 +111,47 @@ def write(program: Path) -> int:
     return int(result)
 
 
-def in_loop(program: Path, seconds: float) -> float:
-    """Calls per second of the handler in a process that does nothing else."""
-    told = subprocess.run(
-        [sys.executable, "-c", LOOP, str(program), str(seconds)],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return float(told.stdout)
+def in_loops(program: Path, argument: int, seconds: float, *, count: int = 1) -> float:
+    """Calls per second of the handler in processes that do nothing else, all together.
+
+    Args:
+        program: with the handler.
+        argument: that it is given.
+        seconds: to call it for.
+        count: of processes, which begin together.
+
+    Raises:
+        Failed: one of them ended without a figure.
+    """
+    command = [sys.executable, "-c", LOOP, str(program), str(argument), str(seconds)]
+    with contextlib.ExitStack() as stack:
+        loops = [
+            stack.enter_context(
+                subprocess.Popen(
+                    command,
+                    cwd=ROOT,
+                    env=clean_environment(),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(count)
+        ]
+        for loop in loops:
+            assert loop.stdout is not None
+            loop.stdout.readline()  # it has started
+        told = []
+        for loop in loops:
+            assert loop.stdin is not None
+            loop.stdin.write("\n")
+            loop.stdin.flush()
+        for loop in loops:
+            assert loop.stdout is not None
+            told.append(loop.stdout.readline())
+        if not all(told):
+            raise Failed("a loop that calls the handler ended without a figure")
+    return sum(map(float, told))
 
 
 def summary(cells: Sequence[Measured]) -> Measured:
@@ -114,4 +160,5 @@ def summary(cells: Sequence[Measured]) -> Measured:
         "loop_per_second": statistics.median(cell["loop"] for cell in cells),
         "calls_per_second": statistics.median(cell["provider"] for cell in cells),
         "ratio": statistics.median(cell["provider"] / cell["loop"] for cell in cells),
+        "beside_ratio": statistics.median(cell["two_loops"] / cell["loop"] / 2 for cell in cells),
     }

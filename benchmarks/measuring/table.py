@@ -91,6 +91,25 @@ def payloads(report: Report) -> str:
     return "\n".join(lines)
 
 
+def slow(report: Report) -> str:
+    """A handler of a millisecond, beside what the machine makes of it alone and twice at once."""
+    if "slow" not in report:
+        return ""
+    found = report["slow"]
+    rows = (
+        ("called in a loop", found["loop_per_second"], 1.0),
+        ("provider", found["calls_per_second"], found["ratio"]),
+        (
+            "each of two loops at once",
+            found["loop_per_second"] * found["beside_ratio"],
+            found["beside_ratio"],
+        ),
+    )
+    lines = ["| handler of 1 ms | calls/s | of the loop |", "|---|--:|--:|"]
+    lines += [f"| {name} | {rate:.0f} | {ratio:.3f} |" for name, rate, ratio in rows]
+    return "\n".join(lines)
+
+
 def verdicts(report: Report) -> str:
     """The aims, each held or missed."""
     lines = ["| aim | asked | found | |", "|---|--:|--:|---|"]
@@ -130,6 +149,7 @@ def _wrapped(text: str) -> str:
 BLOCKS: dict[str, Callable[[Report], str]] = {
     "calls": calls,
     "payloads": payloads,
+    "slow": slow,
     "aims": verdicts,
     "line": line,
 }

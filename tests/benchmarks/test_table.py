@@ -29,6 +29,16 @@ def test_payloads_stand_beside_what_moves_the_same_bytes():
     assert "| 100 MB | 90.00 | 0.20 | 110.00 | 3000.0 |" in text
 
 
+def test_slow_calls_stand_beside_what_the_machine_makes_of_them():
+    lines = table.slow(report()).splitlines()
+    assert lines[2:] == [
+        "| called in a loop | 1000 | 1.000 |",
+        "| provider | 980 | 0.980 |",
+        "| each of two loops at once | 900 | 0.900 |",
+    ]
+    assert table.slow({"about": {}}) == ""
+
+
 def test_aims_stand_with_their_figure_and_verdict():
     made = report()
     made["starts"]["import_ms"] = 300.0
