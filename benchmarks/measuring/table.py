@@ -99,6 +99,7 @@ def slow(report: Report) -> str:
     rows = (
         ("called in a loop", found["loop_per_second"], 1.0),
         ("provider", found["calls_per_second"], found["ratio"]),
+        ("what the function has of the worker's time", None, found["share"]),
         (
             "each of two loops at once",
             found["loop_per_second"] * found["beside_ratio"],
@@ -106,7 +107,10 @@ def slow(report: Report) -> str:
         ),
     )
     lines = ["| handler of 1 ms | calls/s | of the loop |", "|---|--:|--:|"]
-    lines += [f"| {name} | {rate:.0f} | {ratio:.3f} |" for name, rate, ratio in rows]
+    lines += [
+        f"| {name} | {'' if rate is None else f'{rate:.0f}'} | {ratio:.3f} |"
+        for name, rate, ratio in rows
+    ]
     return "\n".join(lines)
 
 

@@ -65,6 +65,7 @@ def report(**changed):
             "loop_per_second": 1000.0,
             "calls_per_second": 980.0,
             "ratio": 0.98,
+            "share": 0.99,
             "beside_ratio": 0.9,
         },
         "starts": {

@@ -78,12 +78,12 @@ def test_what_starts_take_is_looked_at_one_by_one(figure, value, missed):
 
 
 def test_slow_calls_and_large_payloads_have_an_aim_each():
-    made = report(slow={"ratio": 0.94})
+    made = report(slow={"share": 0.94})
     made["passing"][0]["slowest_ms"] = 111.0
     missed = [text for text, verdict in verdicts(made).items() if verdict == "missed"]
     assert missed == [
         "slowest small call beside 100 MB, beyond a quiet one",
-        "calls/s / a loop, handler of 1 ms",
+        "calls/s / a loop in the same moment, handler of 1 ms",
     ]
 
 

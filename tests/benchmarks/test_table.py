@@ -34,6 +34,7 @@ def test_slow_calls_stand_beside_what_the_machine_makes_of_them():
     assert lines[2:] == [
         "| called in a loop | 1000 | 1.000 |",
         "| provider | 980 | 0.980 |",
+        "| what the function has of the worker's time |  | 0.990 |",
         "| each of two loops at once | 900 | 0.900 |",
     ]
     assert table.slow({"about": {}}) == ""
