@@ -73,9 +73,12 @@ def answer(measure: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     Args:
         measure: given a cell's fields, what was measured; it may raise `Failed`.
     """
-    for line in sys.stdin:
-        try:
-            told = measure(json.loads(line))
-        except Failed as failure:
-            told = {"failed": str(failure)}
-        print(json.dumps(told), flush=True)
+    # Not `print`: with PYTHONUNBUFFERED a signal cuts short what does not fit into the pipe.
+    with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+        for line in sys.stdin:
+            try:
+                told = measure(json.loads(line))
+            except Failed as failure:
+                told = {"failed": str(failure)}
+            out.write(json.dumps(told).encode() + b"\n")
+            out.flush()
