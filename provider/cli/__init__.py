@@ -38,6 +38,7 @@ def main() -> None:
     """The entry point of the command."""
     # First of all: whatever comes may read secrets, and start programs that want them.
     inspection.refuse()
+    early.write_whole()
     if sys.argv[1:2] == ["--show-completion"] and sys.argv[2:] in [[shell] for shell in SHELLS]:
         _show_completion(sys.argv[2])
         return

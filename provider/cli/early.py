@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +21,20 @@ if TYPE_CHECKING:
 if os.getpid() == 1:
     # As a process that is not the first ends of it; `run` has a handler of its own later on.
     signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(128 + signal.SIGTERM))
+
+
+def write_whole() -> None:
+    """Have all that is written go out, also with PYTHONUNBUFFERED, as containers have it.
+
+    Python's streams then write once, and what a signal kept from going into a full pipe is lost.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        raw = getattr(stream, "buffer", None)
+        if isinstance(raw, io.FileIO):
+            buffered = open(raw.fileno(), "wb", closefd=False)  # noqa: SIM115  for good
+            whole = io.TextIOWrapper(buffered, stream.encoding, stream.errors, line_buffering=True)
+            setattr(sys, name, whole)
 
 
 @contextlib.contextmanager
