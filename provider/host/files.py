@@ -57,7 +57,7 @@ class ProgramFiles:
         now, armed = monotonic(), False
         # Calls that come seldom find it expired, and ask no alarm.
         if now < self._trusted_until:
-            if self._alarm.quiet():
+            if not self._alarm.rings(0):
                 return changed
             # Before the look, so that what is saved between the two is not lost.
             armed = self._alarm.arm(self._programs)

@@ -20,10 +20,8 @@ from provider.doors.front import Front
 from provider.doors.in_host import InHost
 from provider.errors import CallError, ExitCode, StartError
 from provider.host.admission import Admission
-from provider.host.cache import ResultCache
 from provider.host.call import RELOAD, Call
 from provider.host.data_files import DataFiles
-from provider.host.embedded import EmbeddedServer
 from provider.host.figures import figures
 from provider.host.fleet import Fleet, FleetOptions
 from provider.host.link import LEAVE_GRACE
@@ -35,7 +33,6 @@ from provider.telemetry import logs
 from provider.wire.address import Address
 from provider.wire.frames import Encoding
 from provider.wire.values import Values
-from provider.wire.wasmbus import SHUTTING_DOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +45,7 @@ if TYPE_CHECKING:
     from provider.doors.http.options import HttpOptions
     from provider.doors.nats import NatsDoor
     from provider.doors.wasmbus import WasmbusDoor
+    from provider.host.cache import ResultCache
     from provider.host.contract import WorkerSetup
     from provider.host.spawned import Spawned
     from provider.lattice.membership import Membership
@@ -187,6 +185,8 @@ class _Host:
         self._admission = Admission(settings.queue_calls, settings.queue_bytes)
         self._cache: ResultCache | None = None
         if settings.cache_bytes:
+            from provider.host.cache import ResultCache
+
             values = Values(setup.limits)
             self._cache = ResultCache(settings.cache_bytes, self._fleet.catalogue, values)
         self._path = CallPath(
@@ -207,6 +207,8 @@ class _Host:
             self._listen_to_signals(stack)
             embedded = settings.embedded_nats and not settings.nats_url_given
             if embedded:
+                from provider.host.embedded import EmbeddedServer
+
                 server = await stack.enter_async_context(EmbeddedServer(settings.embedded_port))
                 self._options = NatsOptions(servers=(server.url,))
             stack.callback(self._watch.close)
@@ -416,6 +418,8 @@ class _Host:
 
     async def _say_goodbye(self, client: BurstClient) -> None:
         from nats.errors import Error
+
+        from provider.wire.wasmbus import SHUTTING_DOWN
 
         # Hosts kill us right after this word, so it is the last thing we do.
         await self._fleet.stop(0.0 if self._abandoned else HOST_GRACE)

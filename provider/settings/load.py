@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
 from provider.errors import StartError
@@ -261,6 +260,9 @@ def _read_env_file(
     except ValueError as expected:
         problems.append(_Problem(str(path), str(expected)))
         return variables, str(path)
+    # Here, because most have no such file.
+    from dotenv.parser import parse_stream
+
     for binding in parse_stream(io.StringIO(text)):
         if binding.error:
             # The parser counts from the blank lines before it.

@@ -132,24 +132,24 @@ def watched(alarm):
 @pytest.mark.parametrize(("path", "save"), SAVES)
 def test_a_save_sets_it_off_before_the_next_question(alarm, folder, path, save):
     assert alarm.arm([f"{folder}/{path}"])
-    assert alarm.quiet()
+    assert alarm.quiet
     shell(save)
-    assert not alarm.quiet()
-    assert not alarm.quiet()
+    assert not alarm.quiet
+    assert not alarm.quiet
 
 
 def test_a_write_sets_it_off_though_the_file_stays_open(alarm, folder):
     with open(folder / "a/b/file.py", "ab", buffering=0) as file:
         assert alarm.arm([file.name])
         file.write(b"2")
-        assert not alarm.quiet()
+        assert not alarm.quiet
 
 
 @pytest.mark.parametrize("save", NO_SAVES)
 def test_reading_and_neighbours_do_not_set_it_off(alarm, folder, save):
     assert alarm.arm([f"{folder}/{path}" for path in ("a/b/file.py", "mounted/file.py")])
     shell(save)
-    assert alarm.quiet()
+    assert alarm.quiet
 
 
 def test_armed_again_it_watches_what_the_path_leads_to_now(alarm, folder):
@@ -159,12 +159,12 @@ def test_armed_again_it_watches_what_the_path_leads_to_now(alarm, folder):
     shell("ln -s v2 mounted/..new; mv -T mounted/..new mounted/..data")
     assert alarm.arm([path])
     assert alarm.arm([path])  # what the first one gave up has been told
-    assert alarm.quiet()
+    assert alarm.quiet
     assert watched(alarm) == before
     shell("echo 2 >> mounted/v1/file.py")
-    assert alarm.quiet()
+    assert alarm.quiet
     shell("echo 2 >> mounted/v2/file.py")
-    assert not alarm.quiet()
+    assert not alarm.quiet
 
 
 def test_one_question_is_for_all_files(alarm, folder):
@@ -173,9 +173,9 @@ def test_one_question_is_for_all_files(alarm, folder):
     ]
     for path in paths:
         assert alarm.arm(paths)
-        assert alarm.quiet()
+        assert alarm.quiet
         shell(f"echo 2 >> {path}")
-        assert not alarm.quiet()
+        assert not alarm.quiet
 
 
 @pytest.mark.parametrize("swapped", ["the link", "the folder", "the target", "the file"])
@@ -212,9 +212,9 @@ def test_what_is_swapped_while_it_is_armed_is_not_lost(folder, monkeypatch, swap
         if swap_at > steps:
             alarm.close()
             break
-        if armed and alarm.quiet():
+        if armed and alarm.quiet:
             shell(f"echo 2 >> {path}")
-            assert not alarm.quiet()
+            assert not alarm.quiet
         alarm.close()
     assert swap_at > 6
 
@@ -241,13 +241,13 @@ def test_where_it_is_not_certain_it_is_not_armed(alarm, folder, events, path):
     assert alarm.arm([good])
     for _ in range(2):
         assert not alarm.arm([good, os.path.join(folder, path)])
-        assert not alarm.quiet()
+        assert not alarm.quiet
     assert not watched(alarm)
     (told,) = events.of("files_not_watched")
     assert told["level"] == "debug"
     assert told["reason"]
     assert alarm.arm([good])
-    assert alarm.quiet()
+    assert alarm.quiet
 
 
 def test_it_is_armed_for_absolute_paths_only(alarm, folder, monkeypatch):
@@ -255,7 +255,7 @@ def test_it_is_armed_for_absolute_paths_only(alarm, folder, monkeypatch):
     path = f"{folder}/a/b/file.py"
     assert not alarm.arm([path[1:]])
     assert not alarm.arm([])
-    assert not alarm.quiet()
+    assert not alarm.quiet
     assert alarm.arm([path])
 
 
@@ -266,7 +266,7 @@ def test_what_is_not_certain_any_more_is_not_quiet(alarm, folder, save):
     shell(save)
     for _ in range(3):
         assert not alarm.arm([path])
-        assert not alarm.quiet()
+        assert not alarm.quiet
 
 
 def test_a_mount_that_is_not_listed_is_not_trusted(alarm, folder, monkeypatch):
@@ -281,7 +281,7 @@ def test_without_inotify_it_is_never_armed(alarm, folder, monkeypatch, lacking):
     else:
         monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
     assert not alarm.arm([f"{folder}/a/b/file.py"])
-    assert not alarm.quiet()
+    assert not alarm.quiet
     alarm.close()
 
 
@@ -304,10 +304,10 @@ def test_what_is_written_all_the_time_is_not_watched_all_the_time(alarm, folder,
     shell("echo 2 >> a/b/file.py")
     clock[0] += 4.9
     assert not alarm.arm(paths)
-    assert not alarm.quiet()
+    assert not alarm.quiet
     clock[0] += 0.2
     assert alarm.arm(paths)
-    assert alarm.quiet()
+    assert alarm.quiet
 
 
 def test_what_could_not_be_watched_is_tried_again_later(alarm, folder, clock):
@@ -328,15 +328,15 @@ def test_more_events_than_are_thrown_away_at_once_only_set_it_off_again(alarm, f
         os.chmod(path, mode)
         os.truncate(path, mode)  # equal events in a row are one
     assert alarm.arm([path])
-    assert not alarm.quiet()
+    assert not alarm.quiet
     assert alarm.arm([path])
-    assert alarm.quiet()
+    assert alarm.quiet
 
 
 def test_disarmed_it_is_not_quiet(alarm, folder):
     assert alarm.arm([f"{folder}/a/b/file.py"])
     alarm.disarm()
-    assert not alarm.quiet()
+    assert not alarm.quiet
 
 
 def test_closed_it_is_never_armed_again_and_leaves_nothing_open(folder):
@@ -349,10 +349,10 @@ def test_closed_it_is_never_armed_again_and_leaves_nothing_open(folder):
     assert len(os.listdir("/proc/self/fd")) == before
     # Which may get the same descriptor.
     assert other.arm(paths)
-    assert not alarm.quiet()
+    assert not alarm.quiet
     assert not alarm.arm(paths)
     alarm.close()
-    assert other.quiet()
+    assert other.quiet
     other.close()
     assert len(os.listdir("/proc/self/fd")) == before
 

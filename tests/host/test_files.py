@@ -273,7 +273,7 @@ if not told:
 module.TRUSTED = float("inf")
 for _ in range(3):
     assert not files.changed()
-assert files._alarm.quiet()
+assert files._alarm.quiet
 with open(folder + "/dispatch.py", "a") as file:
     file.write("newer")
 assert files.changed()
@@ -346,7 +346,7 @@ class Saving(RuleBasedStateMachine):
         self.ask()
         for _ in range(3):
             assert not self.files.changed()
-        assert self.files._alarm.quiet() == (self.tells and None not in self.seen)
+        assert self.files._alarm.quiet == (self.tells and None not in self.seen)
 
     @rule(path=file, how=some.sampled_from(["w", "a", "x"]))
     def write(self, path, how):
