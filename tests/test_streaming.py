@@ -11,6 +11,7 @@ import nats
 import nats.errors
 import pytest
 
+from provider.doors.subscriptions import settle
 from provider.errors import BadResult, CallTimeout, HandlerError, TooLarge, Unavailable
 from provider.streaming import streamed_answer
 from provider.wire.streamed import StreamReader
@@ -87,7 +88,7 @@ async def test_items_come_until_the_end(player, client):
     assert await first == 0
     assert [item async for item in items] == [1]
     # Nobody listens any more, and nothing was said about a stream that has ended.
-    await client.flush()
+    await settle(client)
     await player.send(reply, chunk(2))
     assert await player.said() is None
 
@@ -141,7 +142,7 @@ async def test_who_leaves_says_so_and_listens_no_more(player, client):
     await first
     await items.aclose()
     assert await player.said() == {"cancel": True}
-    await client.flush()
+    await settle(client)
     await player.send(reply, chunk(1))
     assert await player.said() is None
 
@@ -186,7 +187,7 @@ async def test_who_leaves_and_hears_nothing_is_gone_all_the_same(player, client)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
-    await client.flush()
+    await settle(client)
     await player.send(reply, {"progress": None})
     assert await player.said() is None
 
