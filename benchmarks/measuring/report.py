@@ -54,7 +54,7 @@ class Plan:
     chunked: tuple[int, ...] = payloads.CHUNKED
     chunked_rounds: int = 3
     passages: tuple[int, int] = (20, 2)
-    starts: int = 5
+    starts: int = 9
 
 
 def measure(plan: Plan) -> dict[str, Any]:
