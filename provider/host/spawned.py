@@ -61,10 +61,12 @@ class Spawned:
         if self.taken:
             return
         self.taken = True
-        # It has not been reaped, so nobody else can have its number.
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
         self.link.close()
+        # It has not been reaped, so nobody else can have its number. Where the system does not let
+        # us, as for another user's, it leaves by itself for want of a link.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
         self.progress.close()
         for descriptor in self.outputs.values():
             os.close(descriptor)
