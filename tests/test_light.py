@@ -7,6 +7,15 @@ import sys
 
 import pytest
 
+
+def said(program: str) -> tuple[str, str]:
+    """What a fresh interpreter writes that runs this, to standard output and error."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    return done.stdout, done.stderr
+
+
 PROGRAM = """
 import sys
 import provider.light
@@ -24,10 +33,7 @@ print("well")
 
 def test_what_websockets_need_is_imported_when_it_is_used():
     pytest.importorskip("aiohttp")
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False
-    )
-    assert (done.stdout, done.stderr) == ("well\n", "")
+    assert said(PROGRAM) == ("well\n", "")
 
 
 JETSTREAM = """
@@ -46,10 +52,7 @@ print("well")
 
 
 def test_what_jetstream_needs_is_imported_when_it_is_used():
-    done = subprocess.run(
-        [sys.executable, "-c", JETSTREAM], capture_output=True, text=True, check=False
-    )
-    assert (done.stdout, done.stderr) == ("well\n", "")
+    assert said(JETSTREAM) == ("well\n", "")
 
 
 def test_who_imports_jetstream_has_what_nats_holds():
@@ -60,10 +63,7 @@ def test_who_imports_jetstream_has_what_nats_holds():
         "assert nats.aio.client.nats.js.api.Header is Header\n"
         "print('well')"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert (done.stdout, done.stderr) == ("well\n", "")
+    assert said(program) == ("well\n", "")
 
 
 def test_where_it_is_not_installed_nats_says_what_is_missing():
@@ -77,7 +77,4 @@ def test_where_it_is_not_installed_nats_says_what_is_missing():
         "from nats.aio import transport\n"
         "print(transport.aiohttp)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert (done.stdout, done.stderr) == ("None\n", "")
+    assert said(program) == ("None\n", "")

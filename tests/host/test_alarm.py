@@ -95,7 +95,7 @@ pytestmark = pytest.mark.skipif(PLACE is None, reason="no file system here tells
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch):
-    monkeypatch.setattr(module, "PAUSE", 0.0)
+    monkeypatch.setattr(module, "PAUSE", 0.0)  # tests arm it over and over
     monkeypatch.setattr(module, "RETRY", 0.0)
     with tempfile.TemporaryDirectory(dir=PLACE) as place:
         monkeypatch.chdir(place)
@@ -113,7 +113,7 @@ def alarm():
 @pytest.fixture
 def clock(monkeypatch):
     clock = [1000.0]
-    monkeypatch.setattr(module, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(module, "monotonic", lambda: clock[0])  # pauses are what is tested
     monkeypatch.setattr(module, "PAUSE", 5.0)
     monkeypatch.setattr(module, "RETRY", 50.0)
     return clock
@@ -203,7 +203,7 @@ def test_what_is_swapped_while_it_is_armed_is_not_lost(folder, monkeypatch, swap
             if steps == swap_at and after:
                 shell(swap)
 
-    monkeypatch.setattr(module._Inotify, "add", step)
+    monkeypatch.setattr(module._Inotify, "add", step)  # nobody can aim between two of them
     for swap_at in range(1, 100):
         steps = 0
         shell("rm -r ./*;" + LAYOUT)
@@ -270,16 +270,16 @@ def test_what_is_not_certain_any_more_is_not_quiet(alarm, folder, save):
 
 
 def test_a_mount_that_is_not_listed_is_not_trusted(alarm, folder, monkeypatch):
-    monkeypatch.setattr(module, "_mount", lambda _place: b"0")
+    monkeypatch.setattr(module, "_mount", lambda _place: b"0")  # no such mount can be made
     assert not alarm.arm([f"{folder}/a/b/file.py"])
 
 
 @pytest.mark.parametrize("lacking", ["ctypes", "inotify"])
 def test_without_inotify_it_is_never_armed(alarm, folder, monkeypatch, lacking):
     if lacking == "ctypes":
-        monkeypatch.setitem(sys.modules, "ctypes", None)
+        monkeypatch.setitem(sys.modules, "ctypes", None)  # as where Python was built without
     else:
-        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())  # as on another system
     assert not alarm.arm([f"{folder}/a/b/file.py"])
     assert not alarm.quiet
     alarm.close()

@@ -41,6 +41,11 @@ def watched(path):
     return path
 
 
+def if_possible():
+    """For steps by chance: what is not there, or in the way, makes them do nothing."""
+    return contextlib.suppress(OSError)
+
+
 @pytest.fixture
 def at_once(monkeypatch):
     """Nothing is waited for, and looks are for what the alarm cannot tell only."""
@@ -53,7 +58,7 @@ def at_once(monkeypatch):
 def looks(monkeypatch):
     """The paths that were looked at; what is to be done after the next look, if anything."""
     looks = Looks()
-    monkeypatch.setattr(module, "_look", looks.look)
+    monkeypatch.setattr(module, "_look", looks.look)  # looks, and counts
     return looks
 
 
@@ -149,7 +154,7 @@ def test_what_is_saved_right_after_a_look_is_not_lost(watched, files, looks, at_
 
 def test_every_so_often_it_looks_though_all_is_quiet(watched, files, looks, monkeypatch):
     now = 1000.0
-    monkeypatch.setattr(module, "monotonic", lambda: now)
+    monkeypatch.setattr(module, "monotonic", lambda: now)  # what is tested is a span of time
     files = files(watched)
     files.changed()
     files.changed()
@@ -167,7 +172,7 @@ def test_every_so_often_it_looks_though_all_is_quiet(watched, files, looks, monk
 def test_calls_that_come_seldom_arm_no_alarm(watched, files, looks, at_once, monkeypatch):
     monkeypatch.setattr(module, "TRUSTED", 0.0)
     armed = []
-    monkeypatch.setattr(Alarm, "arm", lambda *_: armed.append(1))
+    monkeypatch.setattr(Alarm, "arm", lambda *_: armed.append(1))  # nobody else tells of it
     files = files(watched)
     armed.clear()
     looks.clear()
@@ -268,7 +273,7 @@ with open(folder + "/dispatch.py", "w") as file:
     file.write("another")
 told = files.changed()
 if not told:
-    time.sleep(module.TRUSTED)
+    time.sleep(module.TRUSTED)  # nothing tells of a mount, so the time has to pass
     assert files.changed()
 module.TRUSTED = float("inf")
 for _ in range(3):
@@ -283,7 +288,7 @@ subprocess.run(["umount", folder], check=True)
 
 def test_what_a_mount_hides_is_seen_before_long_and_told_from_then_on(watched):
     alone = ["unshare", "--user", "--map-root-user", "--mount"]
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError):  # there is no unshare(1) here
         if not subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
             argv = [*alone, sys.executable, "-c", MOUNTED, "0.3", str(watched.parent)]
             subprocess.run(argv, check=True)
@@ -350,50 +355,50 @@ class Saving(RuleBasedStateMachine):
 
     @rule(path=file, how=some.sampled_from(["w", "a", "x"]))
     def write(self, path, how):
-        with contextlib.suppress(OSError), open(self.at(path), how) as file:
+        with if_possible(), open(self.at(path), how) as file:
             file.write(self.text())
 
     @rule(path=file)
     def write_in_place(self, path):
-        with contextlib.suppress(OSError), open(self.at(path), "r+") as file:
+        with if_possible(), open(self.at(path), "r+") as file:
             file.write(self.text())
 
     @rule(path=file)
     def save_by_rename(self, path):
-        with contextlib.suppress(OSError):
+        with if_possible():
             Path(self.at("new")).write_text(self.text())
             os.rename(self.at("new"), self.at(path))
 
     @rule(path=file, time_ns=some.integers(0, 10))
     def touch(self, path, time_ns):
-        with contextlib.suppress(OSError):
+        with if_possible():
             os.utime(self.at(path), ns=(0, time_ns))
 
     @rule(path=file, mode=some.sampled_from([0o600, 0o644]))
     def change_mode(self, path, mode):
-        with contextlib.suppress(OSError):
+        with if_possible():
             os.chmod(self.at(path), mode)
 
     @rule(path=file)
     def delete(self, path):
-        with contextlib.suppress(OSError):
+        with if_possible():
             os.unlink(self.at(path))
 
     @rule(path=file, to=some.sampled_from(["..data/dispatch.py", "v2/dispatch.py", "v3"]))
     def link(self, path, to):
-        with contextlib.suppress(OSError):
+        with if_possible():
             os.symlink(to, self.at("new"))
             os.rename(self.at("new"), self.at(path))
 
     @rule(path=file, other=file)
     def give_another_name(self, path, other):
-        with contextlib.suppress(OSError):
+        with if_possible():
             os.link(self.at(path), self.at("new"))
             os.rename(self.at("new"), self.at(other))
 
     @rule(to=some.sampled_from(["v1", "v2", "v3", "../plain"]))
     def swap_the_link(self, to):
-        with contextlib.suppress(OSError):
+        with if_possible():
             os.symlink(to, self.at("mounted/..new"))
             os.rename(self.at("mounted/..new"), self.at("mounted/..data"))
 
@@ -407,7 +412,7 @@ class Saving(RuleBasedStateMachine):
 
     @rule(folder=folder, other=folder)
     def swap_folders(self, folder, other):
-        with contextlib.suppress(OSError):
+        with if_possible():
             os.rename(self.at(folder), self.at("between"))
             os.rename(self.at(other), self.at(folder))
             os.rename(self.at("between"), self.at(other))
